@@ -95,6 +95,12 @@ class Counters:
     ids_forgotten: int = 0
     """Of events, before `Stream.dedup_within` had passed: there were more than are remembered."""
 
+    @property
+    def records(self) -> int:
+        """Records of streams and impressions that were taken, whatever became of them."""
+        applied = self.events + self.duplicates + self.impressions
+        return applied + self.late + self.without_part + self.part_too_long + self.dead
+
     def count_dead(self, dead: Sequence[RejectedRecord]) -> None:
         """Count rejected records, by the kinds of their reasons."""
         if not dead:
@@ -112,6 +118,42 @@ class Counters:
         self.dead_other_layout += of[RejectKind.OTHER_LAYOUT]
         self.dead_no_key += of[RejectKind.NO_KEY]
         self.dead_shown_late += of[RejectKind.SHOWN_LATE]
+
+
+# Characters of a reason that are kept: it may quote the record.
+_MOST_REASON = 200
+
+
+@dataclass(slots=True)
+class TopicCounts:
+    """Counts of a topic's records since its reader was made: no snapshot has them.
+
+    >>> one = TopicCounts(records=5, late=1)
+    >>> one.add(TopicCounts(records=3))
+    >>> one.records, one.late
+    (8, 1)
+    """
+
+    records: int = 0
+    late: int = 0
+    dead: Counter[RejectKind] = field(default_factory=Counter)
+    reason: str = ""
+    """Of the last rejection."""
+
+    def count(self, records: int, late: int, dead: Sequence[RejectedRecord]) -> None:
+        """Count `records`, of which some are late or dead."""
+        self.records += records
+        self.late += late
+        if dead:
+            self.dead.update(record.kind for record in dead)
+            self.reason = dead[-1].reason[:_MOST_REASON]
+
+    def add(self, other: TopicCounts) -> None:
+        """Add the counts of another partition of the topic."""
+        self.records += other.records
+        self.late += other.late
+        self.dead.update(other.dead)
+        self.reason = other.reason or self.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -24,9 +24,14 @@ from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import LabelTables, labelling, waits_of
-from freshrank.feature_actors.partition.outcome import Counters, Outcome
+from freshrank.feature_actors.partition.outcome import Counters, Outcome, TopicCounts
 from freshrank.feature_actors.partition.placement import Placement
-from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND, Snapshot, part_of
+from freshrank.feature_actors.partition.snapshot import (
+    SNAPSHOT_KIND,
+    Snapshot,
+    part_of,
+    with_topics,
+)
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
@@ -82,6 +87,9 @@ class PartitionState:
                 spec.encoder, self.joiner, self.counters, placement
             )
             self._sources[spec.impressions_topic] = self._impressions
+        tables = {latest.source.topic for latest in spec.plan.latest}
+        self.topic_counts = {topic: TopicCounts() for topic in self._sources if topic not in tables}
+        """By topic of events and of impressions."""
         self._offsets = dict.fromkeys(self._sources, 0)
 
     @property
@@ -140,12 +148,16 @@ class PartitionState:
             batch = batch.between(begin, end)
         if batch.values and begin > 0:
             self.counters.skipped += int(batch.offsets[0]) - begin
-        outcome = Outcome(unread_from=unread)
+        outcome, counters = Outcome(unread_from=unread), self.counters
+        records, late = counters.records, counters.late
         rows = self._sources[topic].take(batch, begin, end, outcome)
         self._offsets[topic] = end
         self._queue(rows, outcome)
-        self.counters.count_dead(outcome.dead)
-        self.counters.late += len(outcome.late)
+        counters.count_dead(outcome.dead)
+        counters.late += len(outcome.late)
+        if topic in self.topic_counts:
+            read, too_late = counters.records - records, counters.late - late
+            self.topic_counts[topic].count(read, too_late, outcome.dead)
         return outcome
 
     def pass_deleted(self, deleted: DeletedRecords) -> int | None:
@@ -220,7 +232,7 @@ class PartitionState:
         meta, arrays = unpack_for(SNAPSHOT_KIND, spec.fingerprint, payload)
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
-        meta = _named(meta, spec)
+        meta = with_topics(meta, spec)
         state = cls(spec, partition, partitions)
         for source in state._row_sources:
             source.load(arrays, meta["newest_event_ms"][source.table.plan.source.topic])
@@ -281,15 +293,3 @@ class PartitionState:
 
 def _part_of(waits: Joiner | WaitingExamples) -> str:
     return "joiner" if isinstance(waits, Joiner) else "waiting"
-
-
-def _named(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:
-    """Return the header of a file of format 3, which has a single stream, in today's form."""
-    if "offsets" in meta:
-        return meta
-    return {
-        **meta,
-        "topics": spec.topics,
-        "offsets": SourceOffsets.from_json(meta["cut"], spec.topics),
-        "newest_event_ms": {spec.stream.topic: meta["newest_event_ms"]},
-    }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from freshrank.actors.messages import SourceOffsets
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import Array, pack
 from freshrank.actors.snapshots.frozen import StateView
+from freshrank.feature_actors.partition.spec import PartitionSpec
 
 SNAPSHOT_KIND = "partition"
 
@@ -39,3 +41,15 @@ def part_of(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
     """The arrays of the frozen state called `part`."""
     prefix = f"{part}/"
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def with_topics(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:
+    """Return the header of a file of format 3, which has a single stream, in today's form."""
+    if "offsets" in meta:
+        return meta
+    return {
+        **meta,
+        "topics": spec.topics,
+        "offsets": SourceOffsets.from_json(meta["cut"], spec.topics),
+        "newest_event_ms": {spec.stream.topic: meta["newest_event_ms"]},
+    }

@@ -3,254 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
-from freshrank.actors.alerts import AlertKind, AlertSink, Severity
+from freshrank.actors.alerts import AlertSink, Severity
+from freshrank.feature_actors.partition.outcome import TopicCounts
+from freshrank.feature_actors.reading.share_rules import COUNTED_BY, OF_TOPICS, RULES, ShareRule
 
-# Seconds over which records are counted, the least records that make a share, and the greatest
-# share that is no alert.
+# Seconds over which records are counted.
 WITHIN_S = 60.0
-LEAST_RECORDS = 100
-GREATEST_SHARE = 0.05
-NEARLY_ALL = 0.95
-# Of records that lie in the wrong partition, which chance never makes.
-_FEW = 10
+
+_Shares: TypeAlias = dict[str, tuple[ShareRule, str]]
+_NO_TOPICS: Mapping[str, TopicCounts] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ShareRule:
-    """A counter of a shard's status that may be a small share of others only."""
-
-    counter: str
-    of: tuple[str, ...]
-    """The counters that together are the whole."""
-    kind: AlertKind
-    what: str
-    """What the counter counts, and the fix."""
-    least: int = LEAST_RECORDS
-    """The least records that make a share."""
-    blocks: bool = False
-    """Whether answers are wrong while the share is too large: the shard is not ready."""
-    mostly: Mapping[str, str] = field(default_factory=dict)
-    """By a counter that counts some of the same records: `what` in place of the other, where it
-    has nearly all of them."""
-    most: float = GREATEST_SHARE
-    """The greatest share that is no alert."""
-
-    def explain(self, now: Mapping[str, int], then: Mapping[str, int]) -> str:
-        """What the records between two states of the counters are, and the fix."""
-        part = now[self.counter] - then[self.counter]
-        for counter, what in self.mostly.items():
-            if now[counter] - then[counter] >= NEARLY_ALL * part:
-                return what
-        return self.what
-
-    @property
-    def counters(self) -> tuple[str, ...]:
-        """All counters that the rule compares."""
-        return (self.counter, *self.of, *self.mostly)
-
-
-_ROWS = ("table_rows", "tombstones", "tombstones_unknown")
-_EVENTS = ("events", "duplicates", "late", "dead", *_ROWS)
-_PAIRS = ("events", "duplicates", "late", "without_part", "part_too_long")
-_TABLE_RECORDS = (*_ROWS, "dead_table_rows")
-_IMPRESSIONS = ("impressions", "dead_shown_late")
-_LABELS = ("label_events_read",)
-
-# Some users act late, or on what they had not been shown; many of them hint at a fault.
-_MANY = 0.2
-_MOST = 0.5
-
-RULES = (
-    ShareRule(
-        "dead_time_unit",
-        _EVENTS,
-        AlertKind.REJECTED,
-        "events are rejected because their time is not in the declared unit: "
-        "mend the producer, or declare Stream(time_unit=...) (the topic .dead has each with its "
-        "unit)",
-    ),
-    ShareRule(
-        "dead_time_zone",
-        _EVENTS,
-        AlertKind.REJECTED,
-        "events are rejected because their time names no zone: "
-        'declare the zone that they are in, as in Stream(time_zone="Europe/Berlin")',
-    ),
-    ShareRule(
-        "dead_time_ahead",
-        _EVENTS,
-        AlertKind.REJECTED,
-        "events are rejected because their time is too far ahead of the log: "
-        "set the clocks of their producers right, or allow more with Stream.max_ahead",
-    ),
-    ShareRule(
-        "dead_misplaced",
-        _EVENTS,
-        AlertKind.REJECTED,
-        "events are rejected because they lie in another partition than their entity belongs to: "
-        'key the records by the entity, or declare Stream(partitioner="any") '
-        "(the topic .dead has each with its partition)",
-        _FEW,
-        blocks=True,
-        mostly={
-            "dead_misplaced_crc32": "events are rejected because they lie where CRC-32 puts their "
-            'entity, as librdkafka does: declare Stream(partitioner="crc32")',
-            "dead_misplaced_murmur2": "events are rejected because they lie where murmur2 puts "
-            'their entity, as Kafka\'s Java client does: declare Stream(partitioner="murmur2")',
-        },
-    ),
-    ShareRule(
-        "dead_table_rows",
-        _TABLE_RECORDS,
-        AlertKind.REJECTED,
-        "records of a table are rejected, and the rows before them stay: its schema has changed, "
-        "or another program writes to the topic (the topic .dead has each with its reason)",
-        _FEW,
-    ),
-    ShareRule(
-        "dead_no_key",
-        _TABLE_RECORDS,
-        AlertKind.REJECTED,
-        "records of a table have no key, so that no entity gets their rows: write them with the "
-        "entity's id as their key",
-        _FEW,
-    ),
-    ShareRule(
-        "table_rows_dropped",
-        ("table_rows",),
-        AlertKind.REJECTED,
-        "rows of a table are dropped, the oldest first, because it holds too many entities: raise "
-        "shards.max_entities_per_partition, or give its topic more partitions",
-        least=1,
-        most=0.0,
-    ),
-    ShareRule(
-        "without_part",
-        _PAIRS,
-        AlertKind.REJECTED,
-        "most events have no value for a part of the id of a compound entity, so that they change "
-        "no row of it: see that the producers send the fields that Entity(key=[...]) names",
-        most=_MOST,
-    ),
-    ShareRule(
-        "part_too_long",
-        _PAIRS,
-        AlertKind.REJECTED,
-        "events change no row of a compound entity because a part of its id is longer than 256 "
-        "characters: name a field that identifies, such as an id",
-    ),
-    ShareRule(
-        "examples_of_no_target",
-        ("examples", "examples_of_no_target"),
-        AlertKind.REJECTED,
-        "most events are not learned from because they have no value of the target: see that the "
-        "producers send the field that Labelled.target names, or say with among=... what has one",
-        most=_MOST,
-    ),
-    ShareRule(
-        "examples_of_no_class",
-        ("examples", "examples_of_no_class"),
-        AlertKind.REJECTED,
-        "most events are not learned from because the target has none of Labelled.classes: compare "
-        "these with the values that come, their case too, or say with among=... what is an example",
-        most=_MOST,
-    ),
-    ShareRule(
-        "examples_of_bad_weight",
-        ("examples", "examples_of_bad_weight"),
-        AlertKind.REJECTED,
-        "events are not learned from because their weight is missing, negative or not finite: see "
-        "that the producers send the field that Labelled.weight names",
-    ),
-    ShareRule(
-        "dead_impression_misplaced",
-        ("impressions", "dead_impression_misplaced"),
-        AlertKind.REJECTED,
-        "impressions are not learned from because they lie in another partition than their entity "
-        "belongs to: after a change of the partitioner only those served since are, and this ends "
-        "by itself; else another program writes to this topic",
-    ),
-    ShareRule(
-        "dead_other_layout",
-        ("impressions", "dead_other_layout"),
-        AlertKind.REJECTED,
-        "impressions are not learned from because they were served with other features: after a "
-        "change of features only those served since are, and this ends by itself; else replicas "
-        "of another version write to this topic",
-    ),
-    ShareRule(
-        "impressions_outage",
-        ("impressions", "impressions_outage"),
-        AlertKind.REJECTED,
-        "impressions are not learned from because the online store did not answer when they were "
-        "scored: see that it is up, near, and not busy with others (serve.read_timeout_ms)",
-    ),
-    ShareRule(
-        "stamp_ahead",
-        _EVENTS,
-        AlertKind.CLOCKS,
-        "records are stamped ahead of the log by their producers: set their clocks right, or let "
-        "the broker stamp them (message.timestamp.type=LogAppendTime)",
-    ),
-    ShareRule(
-        "stamp_behind",
-        _EVENTS,
-        AlertKind.CLOCKS,
-        "records are stamped long before they reached the log: their producers' clocks are behind, "
-        "or they were delayed",
-    ),
-    ShareRule(
-        "shown_ahead",
-        _IMPRESSIONS,
-        AlertKind.CLOCKS,
-        "impressions are dated later than the log: set the clocks of the replicas right",
-    ),
-    ShareRule(
-        "shown_behind",
-        _IMPRESSIONS,
-        AlertKind.CLOCKS,
-        "impressions are dated more than 10 s before they reached the log: the clocks of their "
-        "replicas are behind, so that labels may be missed, or the broker was away",
-    ),
-    ShareRule(
-        "dead_shown_late",
-        _IMPRESSIONS,
-        AlertKind.CLOCKS,
-        "impressions are not learned from because they are dated more than five minutes before "
-        "they reached the log: set the clocks of the replicas right",
-    ),
-    ShareRule(
-        "label_early",
-        _LABELS,
-        AlertKind.UNJOINED,
-        "label events reached the log just before their item was shown: compare the clocks of the "
-        "brokers and of the replicas",
-        most=_MANY,
-    ),
-    ShareRule(
-        "label_late",
-        _LABELS,
-        AlertKind.UNJOINED,
-        "label events reached the log when Joined.within had passed: allow more, or find out what "
-        "delays them",
-        most=_MANY,
-    ),
-    ShareRule(
-        "label_not_shown",
-        _LABELS,
-        AlertKind.UNJOINED,
-        "label events are of items that were not shown to their user: users find items elsewhere, "
-        "or records are not keyed by the entity, or by another partitioner",
-        most=_MOST,
-    ),
-)
+class _Moment(NamedTuple):
+    at_s: float
+    counters: Mapping[str, int]
+    topics: Mapping[str, TopicCounts]
 
 
 class ShareWatch:
     """Compares a shard's counters of now with those of a minute ago.
+
+    What is rejected of one topic is compared with what came of this topic too, so that a topic of
+    few records is not lost among others; reasons that a rule has told of are not told again.
 
     >>> watch = ShareWatch()
     >>> none = dict.fromkeys([name for rule in RULES for name in rule.counters], 0)
@@ -262,9 +40,9 @@ class ShareWatch:
 
     def __init__(self, alerts: AlertSink | None = None) -> None:
         self.exceeded: dict[str, str] = {}
-        """By counter: the share that is too large, and the fix."""
+        """By counter, or by topic and counter: the share that is too large, and the fix."""
         self._alerts = alerts
-        self._counts: deque[tuple[float, dict[str, int]]] = deque()
+        self._moments: deque[_Moment] = deque()
 
     @property
     def not_ready(self) -> dict[str, str]:
@@ -272,22 +50,52 @@ class ShareWatch:
         blocking = {rule.counter for rule in RULES if rule.blocks}
         return {name: share for name, share in self.exceeded.items() if name in blocking}
 
-    def update(self, counters: Mapping[str, int], now_s: float) -> None:
+    def update(
+        self,
+        counters: Mapping[str, int],
+        now_s: float,
+        topics: Mapping[str, TopicCounts] = _NO_TOPICS,
+    ) -> None:
         """Take the counters of now. A share that becomes too large is one alert."""
         names = {name for rule in RULES for name in rule.counters}
-        now = {name: counters[name] for name in names}
-        self._counts.append((now_s, now))
-        while len(self._counts) > 2 and now_s - self._counts[1][0] >= WITHIN_S:
-            self._counts.popleft()
-        before, then = self.exceeded, self._counts[0][1]
-        self.exceeded = {}
-        for rule in RULES:
-            whole = sum(now[name] - then[name] for name in rule.of)
-            part = now[rule.counter] - then[rule.counter]
-            if whole < rule.least or part <= rule.most * whole:
-                continue
-            what = rule.explain(now, then)
-            share = f"{100 * part / whole:.0f} % of {whole} (in {WITHIN_S:.0f} s): {what}"
-            self.exceeded[rule.counter] = share
-            if rule.counter not in before and self._alerts is not None:
+        now = _Moment(now_s, {name: counters[name] for name in names}, topics)
+        self._moments.append(now)
+        while len(self._moments) > 2 and now_s - self._moments[1].at_s >= WITHIN_S:
+            self._moments.popleft()
+        shares = _of_rules(now, self._moments[0])
+        shares |= _of_topics(now, self._moments[0], shares)
+        before, self.exceeded = self.exceeded, {name: share for name, (_, share) in shares.items()}
+        for name, (rule, share) in shares.items():
+            if name not in before and self._alerts is not None:
                 self._alerts.emit(rule.kind, Severity.ERROR, share)
+
+
+def _of_rules(now: _Moment, then: _Moment) -> _Shares:
+    """By counter: the shares of all topics together that are too large."""
+    found: _Shares = {}
+    for rule in RULES:
+        whole = sum(now.counters[name] - then.counters[name] for name in rule.of)
+        part = now.counters[rule.counter] - then.counters[rule.counter]
+        if rule.exceeded(part, whole):
+            what = rule.explain(now.counters, then.counters)
+            found[rule.counter] = rule, f"{_share(part, whole)}: {what}"
+    return found
+
+
+def _of_topics(now: _Moment, then: _Moment, told: Collection[str]) -> _Shares:
+    """By topic and counter: the shares of a topic's records that are too large."""
+    found: _Shares = {}
+    for topic, counts in now.topics.items():
+        before = then.topics.get(topic, TopicCounts())
+        untold = [kind for kind in counts.dead if COUNTED_BY.get(kind) not in told]
+        dead = sum(counts.dead[kind] - before.dead[kind] for kind in untold)
+        whole = counts.records - before.records
+        for rule, part in zip(OF_TOPICS, (dead, counts.late - before.late), strict=True):
+            if rule.exceeded(part, whole):
+                what = rule.what.format(topic=topic, reason=counts.reason)
+                found[f"{topic}.{rule.counter}"] = rule, f"{_share(part, whole)}: {what}"
+    return found
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} % of {whole} (in {WITHIN_S:.0f} s)"

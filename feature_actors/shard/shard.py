@@ -23,6 +23,7 @@ from freshrank.feature_actors.shard.status import (
     RATE_S,
     not_ready,
     partition_metrics,
+    topic_counts,
     totals,
     unread_rows,
     with_copies,
@@ -103,7 +104,7 @@ class Shard:
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
         self._out.snapshotter.passed_over = passed_over
         self.states = states
-        self._shares.update(totals(states), self._clock.monotonic())
+        self._watch_shares()
         if self._lock_step:
             await self._out.give_rows()
         self._happen(ShardEvent.STARTED)
@@ -250,7 +251,7 @@ class Shard:
         with self._watch.under_way("a status"):
             try:
                 await self._in.refresh()
-                self._shares.update(totals(self.states), self._clock.monotonic())
+                self._watch_shares()
                 await self._out.writer.confirm()
                 if self._out.pusher is not None:
                     await self._out.pusher.refresh()
@@ -258,6 +259,10 @@ class Shard:
             except Unavailable as error:
                 self._errors["poll"] = str(error)
             await self._post()  # also during an outage: that is when the status is wanted
+
+    def _watch_shares(self) -> None:
+        now_s = self._clock.monotonic()
+        self._shares.update(totals(self.states), now_s, topic_counts(self.states))
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):  # what was not given away is in the snapshots

@@ -8,6 +8,7 @@ from msgspec import to_builtins
 
 from freshrank.actors.protocols import JsonValue, Status
 from freshrank.feature_actors.labels.unjoined import Unjoined
+from freshrank.feature_actors.partition.outcome import TopicCounts
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.reading.backlog import Backlog, Lag
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
@@ -58,6 +59,15 @@ def totals(states: Mapping[int, PartitionState]) -> dict[str, int]:
             **sizes,
         }.items():
             found[name] = found.get(name, 0) + value
+    return found
+
+
+def topic_counts(states: Mapping[int, PartitionState]) -> dict[str, TopicCounts]:
+    """What came of each topic of events and impressions over all partitions."""
+    found: dict[str, TopicCounts] = {}
+    for state in states.values():
+        for topic, counts in state.topic_counts.items():
+            found.setdefault(topic, TopicCounts()).add(counts)
     return found
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import pytest
 from fake_clock import FakeClock
 
 from freshrank.actors.alerts import Alerts
-from freshrank.feature_actors.reading.share_watch import RULES, ShareWatch
+from freshrank.actors.records import RejectKind
+from freshrank.feature_actors.partition.outcome import TopicCounts
+from freshrank.feature_actors.reading.share_rules import RULES
+from freshrank.feature_actors.reading.share_watch import ShareWatch
 
 NAMES = {name for rule in RULES for name in rule.counters}
 
@@ -18,13 +24,19 @@ class Scene:
         self.alerts = Alerts("shard-0", FakeClock())
         self.watch = ShareWatch(self.alerts)
         self.counters = dict.fromkeys(NAMES, 0)
+        self.topics: Mapping[str, TopicCounts] = {}
         self.watch.update(self.counters, 0.0)
+
+    def of_topics(self, topics: Mapping[str, TopicCounts]) -> Scene:
+        """Go on with these counts of topics."""
+        self.topics = topics
+        return self
 
     def count(self, now_s: float, **more: int) -> int:
         """Add to the counters; gives the alerts so far."""
         for name, count in more.items():
             self.counters[name] += count
-        self.watch.update(self.counters, now_s)
+        self.watch.update(self.counters, now_s, self.topics)
         by_kind = self.alerts.status()["by_kind"]
         assert isinstance(by_kind, dict)
         return sum(by_kind.values())
@@ -148,3 +160,46 @@ def test_few_misplaced_rows_of_a_table_are_a_small_share() -> None:
     scene = Scene()
     misplaced = {"dead": 10, "dead_misplaced": 10, "dead_table_rows": 10}
     assert scene.count(1.0, table_rows=1_000, **misplaced) == 0
+
+
+def dead(records: int, **kinds: int) -> dict[str, TopicCounts]:
+    """Counts of the topic ``plays`` beside another one."""
+    of = Counter({RejectKind(kind): count for kind, count in kinds.items()})
+    return {"plays": TopicCounts(records, dead=of, reason="no field"), "likes": TopicCounts(9_000)}
+
+
+@pytest.mark.parametrize("kind", sorted(RejectKind))
+def test_each_reason_in_one_of_several_topics_is_one_alert(kind: str) -> None:
+    scene = Scene()
+    assert scene.of_topics(dead(100, **{kind: 5})).count(1.0) == 0
+    assert scene.of_topics(dead(100, **{kind: 6})).count(2.0) == 1
+    assert scene.watch.exceeded["plays.dead"].startswith("6 % of 100 (in 60 s)")
+    assert (
+        "'plays' are rejected, the last one because of: no field"
+        in (scene.watch.exceeded["plays.dead"])
+    )
+    assert scene.of_topics(dead(110, **{kind: 16})).count(3.0) == 1, "told once"
+    assert scene.watch.not_ready == {}
+
+
+def test_ten_records_are_enough_where_most_are_rejected() -> None:
+    scene = Scene()
+    assert scene.of_topics(dead(9, invalid=9)).count(1.0) == 0
+    assert scene.of_topics(dead(12, invalid=6)).count(2.0) == 0
+    assert scene.of_topics(dead(13, invalid=7)).count(3.0) == 1
+    other = Scene()
+    assert other.count(1.0, events=4, dead=6, dead_time_zone=6) == 1
+
+
+def test_what_a_rule_tells_of_is_not_told_of_its_topic_again() -> None:
+    scene = Scene()
+    wrong = {"events": 10, "dead": 90, "dead_time_unit": 90}
+    assert scene.of_topics(dead(100, time_unit=90)).count(1.0, **wrong) == 1
+    assert set(scene.watch.exceeded) == {"dead_time_unit"}
+
+
+def test_late_records_of_one_of_several_topics_are_an_alert() -> None:
+    scene = Scene()
+    plays, likes = TopicCounts(100, late=6), TopicCounts(9_000)
+    assert scene.of_topics({"plays": plays, "likes": likes}).count(1.0, events=9_094, late=6) == 1
+    assert "came too late" in scene.watch.exceeded["plays.late"]

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 import pytest
 from shard_world import World, all_read, features, live, run, wait_for
-from small_shop import LABELLED, START_MS, event, spec, table_spec
+from small_shop import LABELLED, START_MS, event, spec, table_spec, visit
 from source_offsets import upto
 
 from freshrank.actors.alerts import Alerts
@@ -105,6 +105,49 @@ def test_a_stream_in_seconds_is_counted_by_its_reason_and_alerted_once() -> None
         assert isinstance(health, dict)
         assert "time_unit" in health["dead_time_unit"]
         assert status["not_ready"] == {}, "what is right is still taken"
+
+    run(test)
+
+
+RENAMED = b'{"visit_id": %d, "user": "u1", "page": 1, "secs": 0.5, "ts": 1700000000000}'
+NO_TIME = b'{"visit_id": %d, "user": "u1", "page": 1, "seconds": 0.5, "ts": "gestern"}'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name", "why"),
+    [
+        (RENAMED, "visits.dead", "Object missing required field `seconds`"),
+        (NO_TIME, "visits.dead", "Expected `int`, got `str` - at `$.ts`"),
+        (None, "visits.late", "too late"),
+    ],
+    ids=["of a renamed field", "of a time that is none", "that are too late"],
+)
+def test_records_of_one_of_two_streams_are_one_alert_with_the_topic_and_the_reason(
+    wrong: bytes | None, name: str, why: str
+) -> None:
+    async def test() -> None:
+        world = World(spec(two_streams=True))
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
+        await shard.start()
+        world.log.append("visits", 0, visit(0, "u1", 1, 600_000), START_MS + 600_000)
+        for number in range(1, 800):
+            good = event(number, "u1", "view", 7, 600_000)
+            world.log.append("events", 0, good, START_MS + 600_000)
+        for number in range(1, 31):
+            value = visit(number, "u1", 1, 0) if wrong is None else wrong % number
+            world.log.append("visits", 0, value, START_MS + 600_000)
+        await world.until_read(shard)
+        for _ in range(2):
+            world.clock.ms += 1_000
+            await shard.step()
+        status = await shard.status()
+        assert (status["dead"], status["late"]) == ((0, 30) if wrong is None else (30, 0))
+        assert alerts.status()["by_kind"] == {"rejected": 1}
+        health = status["health"]
+        assert isinstance(health, dict)
+        assert set(health) == {name}
+        assert "97 % of 31" in health[name] and "'visits'" in health[name] and why in health[name]
 
     run(test)
 
