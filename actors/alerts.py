@@ -45,6 +45,8 @@ class AlertKind(StrEnum):
     """Records were deleted before they were read: answers lack them, and no example holds them."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
+    BEHIND = "behind"
+    """More records come than a shard reads: what waits grows, and features get older."""
     STORE_FULL = "store_full"
     """The online store refuses rows for want of memory, or removes some to make room."""
     LOG_CHANGED = "log_changed"

@@ -12,6 +12,7 @@ from freshrank.feature_actors.partition.backpressure import waiting_topics
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.reading.backlog import Backlog, Lag, broker_error
+from freshrank.feature_actors.reading.lag_watch import LagWatch
 from freshrank.feature_actors.reading.log_watch import WATCH_S, LogWatch
 from freshrank.feature_actors.reading.progress_watch import ProgressWatch, check_ends
 from freshrank.feature_actors.reading.retention_watch import RetentionWatch
@@ -38,6 +39,7 @@ class ShardInputs:
         self._states: Mapping[int, PartitionState] = {}
         self._paused: set[tuple[str, int]] = set()
         self._progress = ProgressWatch(alerts)
+        self._lag_watch = LagWatch(alerts)
         self._log = LogWatch({}, alerts)
         self._retention = RetentionWatch(alerts)
         self._watch_at = 0.0
@@ -108,9 +110,10 @@ class ShardInputs:
         stalled = {} if self._log.changed else self._progress.stalled
         return {**broker_error(self._source.fetch_age_s()), **stalled, **self._log.changed}
 
-    def losses(self) -> dict[str, str]:
-        """The records that were deleted before they were read, by topic and partition."""
-        return self._retention.lost(self._clock.monotonic())
+    def warnings(self) -> dict[str, str]:
+        """What is wrong while records are read: lost ones, by topic and partition, and the lag."""
+        behind = {"lag": self._lag_watch.behind} if self._lag_watch.behind else {}
+        return {**self._retention.lost(self._clock.monotonic()), **behind}
 
     def metrics(self) -> dict[str, JsonValue]:
         """For the status."""
@@ -138,4 +141,9 @@ class ShardInputs:
         read = [(topic, at) for at in self._states for topic in self._spec.topics]
         offsets = {(topic, at): self._states[at].offsets[topic] for topic, at in read}
         stopped = {(topic, at) for topic, at in read if self._states[at].stopped(topic)}
-        self._progress.update(offsets, self.lag, self._paused | stopped, self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        self._progress.update(offsets, self.lag, self._paused | stopped, now_s)
+        if self.backlog.status() is not None:  # told as such
+            self._lag_watch.forget()
+        else:
+            self._lag_watch.update(sum(offsets.values()), sum(self.lag.values()), now_s)

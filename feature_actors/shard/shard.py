@@ -194,7 +194,7 @@ class Shard:
         inputs, outputs = {**self._in.errors(), **self._errors}, self._out.errors()
         status: dict[str, JsonValue] = {
             **named,
-            "health": {**inputs, **outputs, **self._in.losses(), **self._shares.exceeded},
+            "health": {**inputs, **outputs, **self._in.warnings(), **self._shares.exceeded},
             "not_ready": {
                 **not_ready(inputs, outputs),
                 **self._shares.not_ready,

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -176,6 +177,42 @@ def test_a_partition_of_which_nothing_is_read_is_told_by_readiness_and_an_alert(
         world.clock.ms += 1_000
         await shard.step()
         assert alerts.status()["by_kind"] == {"stalled": len(told)}, "told once"
+
+    run(test)
+
+
+def test_a_shard_that_reads_fewer_records_than_come_is_told_once_until_it_has_caught_up() -> None:
+    class Slow(MemorySource):
+        """Reads no more than `most` records at a time."""
+
+        most = 1
+
+        async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+            return await super().poll(min(max_records, self.most), timeout_s)
+
+    async def test() -> None:
+        world = World()
+        alerts, source = Alerts("shard-0", world.clock), Slow(world.log)
+        shard = world.shard(source=source, alerts=alerts)
+        await shard.start()
+        for _ in range(120):
+            world.fill(2)
+            await shard.step()
+            world.clock.ms += 1_000
+        status = await shard.status()
+        health = status["health"]
+        assert isinstance(health, dict)
+        assert re.match("falls behind: [0-9]+ records/s are read and [0-9]+ come", health["lag"])
+        assert status["not_ready"] == {}, "what it has read is right"
+        by_kind = alerts.status()["by_kind"]
+        assert isinstance(by_kind, dict) and by_kind["behind"] == 1
+        source.most = 10_000
+        await world.until_read(shard)
+        for _ in range(70):
+            await shard.step()
+            world.clock.ms += 1_000
+        health = (await shard.status())["health"]
+        assert isinstance(health, dict) and "lag" not in health
 
     run(test)
 
