@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -35,6 +35,8 @@ class AlertKind(StrEnum):
     """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"
     """A snapshot or checkpoint could not be written; the older ones stay, and it is tried again."""
+    PASSED_OVER = "passed_over"
+    """A start could not use a snapshot or checkpoint, and went on from the one before."""
     REJECTED = "rejected"
     """Records that are rejected for one reason are a share of all that come."""
     CLOCKS = "clocks"
@@ -177,6 +179,12 @@ class Alerts:
             return False
         reported.append(now)
         return True
+
+
+def tell_passed_over(alerts: AlertSink, problems: Iterable[str]) -> None:
+    """Report each snapshot or checkpoint that a start could not use, with the reason."""
+    for problem in problems:
+        alerts.emit(AlertKind.PASSED_OVER, Severity.WARNING, problem)
 
 
 def _summary(alert: Alert) -> dict[str, JsonValue]:

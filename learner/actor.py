@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from freshrank.actors.alerts import AlertKind, Alerts, Severity
+from freshrank.actors.alerts import AlertKind, Alerts, Severity, tell_passed_over
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError, Unavailable
 from freshrank.actors.messages import Delta, Examples, Gradient, SourceOffsets, Version
@@ -96,6 +96,7 @@ class LearnerActor:
         if self._store is not None:
             found = await self._offload(checkpoints.restore, self._learner, self._store)
             self._passed_over = found.problems
+            tell_passed_over(self._alerts, found.problems)
         await self._claim_epoch()
         self._deltas = DeltaLog(self._learner.version, self._snapshot)
         self._tasks = [asyncio.create_task(loop) for loop in self._loops()]

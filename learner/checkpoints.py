@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +24,6 @@ from freshrank.learner.parameters.target_scale import kept_moments
 
 NAME = "learner"
 """Of the files, and the kind in their header."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,6 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
             raise DefinitionChanged(f"{kept.place}: {error}") from error
         except SnapshotError as error:
             found.problems.append(f"{kept.place} was passed over: {error}")
-            _log.warning(found.problems[-1])
             continue
         _fill(learner, meta, arrays)
         found.place = kept.place

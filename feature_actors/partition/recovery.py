@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
@@ -10,8 +9,6 @@ from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.spec import PartitionSpec
-
-_log = logging.getLogger(__name__)
 
 
 def snapshot_name(partition: int) -> str:
@@ -51,7 +48,6 @@ def recover(
             if isinstance(error, DefinitionChanged) and not spec.plan.rebuilds:
                 raise DefinitionChanged(f"{kept.place}: {error}") from error
             problems.append(f"{kept.place} was passed over: {error}")
-            _log.warning(problems[-1])
             continue
         return Recovered(state, problems)
     state = PartitionState(spec, partition, partitions)

@@ -107,7 +107,7 @@ class ShardOutputs:
             "spans_pushed": self.pusher.ranges if self.pusher else 0,
             "spans_stale": self.pusher.stale if self.pusher else 0,
             "freshness": self.writer.freshness.at(monotonic).to_json(),
-            "passed_over": self.snapshotter.passed_over,
+            "passed_over": list(self.snapshotter.passed_over),
             "snapshot_age_s": self.snapshotter.age_s(),
             "snapshot_bytes": self.snapshotter.size(),
         }

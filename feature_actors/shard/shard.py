@@ -102,7 +102,7 @@ class Shard:
                 found.state.waiting.predict = training.predict
         await self._in.start(states)
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
-        self._out.snapshotter.passed_over = passed_over
+        self._out.snapshotter.start_after(passed_over)
         self.states = states
         self._watch_shares()
         if self._lock_step:

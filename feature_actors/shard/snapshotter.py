@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity
+from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity, tell_passed_over
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
@@ -87,8 +87,13 @@ class Snapshotter:
         plans = next(iter(states.values())).spec.plan.row_plans
         self._memory = {plan.name: RowMemory(plan.row_words) for plan in plans}
         self._reserve()
-        self.passed_over: list[str] = []
+        self.passed_over: Sequence[str] = ()
         """Snapshots that could not be loaded at the start, and why."""
+
+    def start_after(self, passed_over: Sequence[str]) -> None:
+        """Keep `passed_over`, and tell of it."""
+        self.passed_over = passed_over
+        tell_passed_over(self._alerts, passed_over)
 
     @property
     def error(self) -> str | None:

@@ -199,6 +199,8 @@ def test_a_damaged_checkpoint_that_was_passed_over_is_told() -> None:
         assert (await second.progress(0)).applied == upto(1)
         told = str((await second.status())["passed_over"])
         assert "file 0 was passed over: truncated or damaged" in told
+        alerts = (await second.status())["alerts"]
+        assert alerts["by_kind"] == {"passed_over": 1}
         await second.stop()
 
     scenario(play)

@@ -192,7 +192,7 @@ def test_what_is_away_at_the_start_is_waited_for() -> None:
     run(test)
 
 
-def test_damaged_snapshots_are_passed_over_and_told() -> None:
+def test_damaged_snapshots_are_passed_over_and_told(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         world = World()
         world.fill(30)
@@ -217,6 +217,8 @@ def test_damaged_snapshots_are_passed_over_and_told() -> None:
         assert (await again.status())["health"] == {}
 
     run(test)
+    (alert,) = [record.getMessage() for record in caplog.records]
+    assert alert.startswith("shard: passed_over: partition-0 (0 snapshots ago) was passed over: ")
 
 
 def test_a_full_disk_is_survived_until_there_is_space_again(
