@@ -23,9 +23,12 @@ class RequestTypes:
     """The types that the parts of a request are decoded to, with the rules that events have."""
 
     key: Any
-    """The key of an entity in JSON. Of an integer key also its text (`canonical_key`)."""
+    """The key of the entity of requests in JSON. Of an integer key also any text, which
+    `canonical_key` checks."""
     key_text: Any
-    """The key of an entity in a path."""
+    """The same key in a path."""
+    any_key_text: Any
+    """The key of any entity that has rows, in a path."""
     candidate: type[msgspec.Struct]
     """A field for each name of `FeatureService.context`."""
 
@@ -75,7 +78,7 @@ class FeatureService(Protocol):
 
     @property
     def request_types(self) -> RequestTypes:
-        """The types of the entity's key and of a candidate."""
+        """The types of the keys of entities and of a candidate."""
         ...
 
     def canonical_key(self, entity: str, key: str | int) -> str:

@@ -206,13 +206,14 @@ def _originals(record: bytes) -> list[OriginalRecord]:
 
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
-    """The JSON schema of one event, as requests give it."""
+    """The JSON schema of one event, as requests give it: an integer key also as text."""
     schema = stream.event_type
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
     key, properties = EntityKey(schema, stream.fields, stream.key.key), found["properties"]
     assert isinstance(properties, dict)
-    properties[key.name] = {**properties[key.name], **msgspec.json.schema(key.in_json)}
+    # Nothing of the record's own schema beside: it would hold for the text as well.
+    properties[key.name] = msgspec.json.schema(key.in_json)
     # What its fields refer to ("#/$defs/...").
     return found | {"$defs": components} if components else found
 

@@ -27,7 +27,7 @@ from freshrank.feature_actors.encoding.shown_rows import (
     words_of,
 )
 from freshrank.feature_actors.streams.columns import entity_ids
-from freshrank.feature_actors.streams.entity_key import CompoundKey, EntityKey
+from freshrank.feature_actors.streams.entity_key import CompoundKey, EntityKey, path_type
 from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
@@ -83,7 +83,10 @@ class OnlineFeatures:
         self._weights = [name for name in encoder.context_names if name not in known]
         key = EntityKey(stream.event_type, stream.fields, self._entity.key)
         self._request_types = RequestTypes(
-            key.in_json, key.in_path, candidate_type(stream, list(self._kinds), join_on)
+            key.in_json,
+            key.in_path,
+            path_type(self._keys.values()),
+            candidate_type(stream, list(self._kinds), join_on),
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,14 +13,16 @@ from freshrank.actors.records import LONGEST_KEY
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.keys.compound_key import compound_ids, key_parts, parts_of
 
-# An integer as `str` writes it. The last group: Python's `$` also matches before a line feed.
-_INTEGER = r"^(0|-?[1-9][0-9]*)$(?!\n)"
+# An integer as `str` writes it.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _MOST_DIGITS = 20  # of 64 bits, with the sign
+# Characters of a refused text in its message.
+_MOST_SHOWN = 60
 _GREATEST = str(2**63 - 1)
 
 
 def _in_64_bits() -> str:
-    """The pattern of exactly those that fit: for the schema, since it is too long for a message."""
+    """The pattern of exactly those that fit, for the schema."""
     below = [
         f"{_GREATEST[:place]}[{int(place == 0)}-{int(digit) - 1}][0-9]{{{18 - place}}}"
         for place, digit in enumerate(_GREATEST)
@@ -61,15 +63,14 @@ class EntityKey:
         """Its type in a record."""
         self.integer = fields[name].kind is Kind.INTEGER
         self.in_json: Any = self.of_event
-        """Its type in the JSON of a request."""
+        """Its type in the JSON of a request. The text of an integer is for `canonical` to check:
+        a decoder would tell the pattern of the schema, which nobody can read."""
         self.in_path: Any = self.of_event
         """Its type in a path, where all is text."""
         if self.integer:
             form = msgspec.Meta(
-                pattern=_INTEGER,
-                max_length=_MOST_DIGITS,
                 description="The integer as text, without plus sign, leading zeros or blanks",
-                extra_json_schema={"allOf": [{"pattern": _in_64_bits()}]},
+                extra_json_schema={"pattern": _in_64_bits(), "maxLength": _MOST_DIGITS},
             )
             self.in_path = Annotated[str, form]
             self.in_json = self.of_event | self.in_path
@@ -77,8 +78,9 @@ class EntityKey:
     def canonical(self, key: str | int) -> str:
         """The one text of a key. Raises BadRecord where it is none that an event may have."""
         if self.integer and isinstance(key, str):
-            if len(key) > _MOST_DIGITS or not re.match(_INTEGER, key):
-                raise BadRecord(f'{key!r} is no integer: write 7 as 7 or "7"')
+            if len(key) > _MOST_DIGITS or not _INTEGER.fullmatch(key):
+                shown = key if len(key) <= _MOST_SHOWN else f"{key[:_MOST_SHOWN]}..."
+                raise BadRecord(f'{shown!r} is no integer: write 7 as 7 or "7"')
             key = int(key)
         try:
             msgspec.convert(key, self.of_event)
@@ -148,6 +150,9 @@ class CompoundKey:
 
     def __init__(self, decoded: type[msgspec.Struct], fields: Fields, name: str) -> None:
         self._parts = [EntityKey(decoded, fields, part) for part in key_parts(name)]
+        form = msgspec.Meta(description=f"{':'.join(self.names)}; ~1 is a : in a part, ~0 a ~")
+        self.in_path: Any = Annotated[str, form]
+        """The type of an id in a path."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -168,3 +173,27 @@ class CompoundKey:
                     f"{part.name}: {len(text)} characters, and a part has 1 to {LONGEST_KEY}"
                 )
         return compound_ids([[text] for text in found])[0]
+
+
+def path_type(keys: Iterable[EntityKey | CompoundKey]) -> Any:
+    """Return the type of an id of one of several entities in a path.
+
+    It describes them all and admits any text, which `canonical` of the right one checks.
+
+    >>> class Visit(msgspec.Struct):
+    ...     visit_id: str
+    ...     user: int
+    ...     shelf: str
+    ...     at: int
+    >>> from freshrank.feature_actors.streams.stream import Entity, Stream
+    >>> user = Entity("user", key="user")
+    >>> visits = Stream("visits", id="visit_id", time="at", key=user, schema=Visit)
+    >>> pair = CompoundKey(visits.event_type, visits.fields, "user+shelf")
+    >>> one = path_type([EntityKey(visits.event_type, visits.fields, "user"), pair])
+    >>> len(msgspec.json.schema(one)["anyOf"]), msgspec.convert("7:left", one)
+    (2, '7:left')
+    """
+    forms = [msgspec.json.schema(key.in_path) for key in keys]
+    each_once = [form for place, form in enumerate(forms) if form not in forms[:place]]
+    described = each_once[0] if len(each_once) == 1 else {"anyOf": each_once}
+    return Annotated[str, msgspec.Meta(extra_json_schema=described)]

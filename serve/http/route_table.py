@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from starlette.requests import Request
@@ -66,11 +66,13 @@ class RouteTable:
             self._recommendation_routes = RecommendationRoutes(
                 service, service.retriever, self._explainer, self._kept
             )
-        entity = service.pipeline.entity
-        # The service answers another entity with a 404 that names this one.
-        one_entity = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [entity]})]
-        self._entity: Parameter[str] = Parameter("entity", one_entity)
-        self._id: Parameter[str] = Parameter("id", service.pipeline.features.request_types.key_text)
+        features = service.pipeline.features
+        self._entity, self._id = _of_entities(
+            [service.pipeline.entity], features.request_types.key_text
+        )
+        self._any_entity, self._any_id = _of_entities(
+            features.entities, features.request_types.any_key_text
+        )
         topics = tuple(stream.topic for stream in service.pipeline.streams)
         # Of several streams, a request has to name the one that its events belong to.
         default = topics[0] if len(topics) == 1 else REQUIRED
@@ -173,7 +175,7 @@ class RouteTable:
                 scope=Scope.SCORE,
                 summary="The features of one entity, as of now",
                 handler=self.features,
-                parameters=(self._entity, self._id),
+                parameters=(self._any_entity, self._any_id),
                 answers={200: Answer(FeaturesAnswer)},
                 errors=(404,),
                 limited=True,
@@ -263,7 +265,7 @@ class RouteTable:
 
     async def features(self, request: Request) -> Response:
         """GET /v1/features/{entity}/{id}."""
-        entity, key = self._entity.of(request), self._id.of(request)
+        entity, key = self._any_entity.of(request), self._any_id.of(request)
         return JsonResponse(await entity_features(self._service, entity, key))
 
     async def entity_events(self, request: Request) -> Response:
@@ -287,3 +289,9 @@ class RouteTable:
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""
         return Response(self._document, media_type="application/json")
+
+
+def _of_entities(names: Sequence[str], key: Any) -> tuple[Parameter[str], Parameter[str]]:
+    """The kind and the id of an entity; the service answers others with a 404 that names these."""
+    kind = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(names)})]
+    return Parameter("entity", kind), Parameter("id", key)

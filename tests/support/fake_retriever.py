@@ -16,8 +16,7 @@ from freshrank.actors.features.service import Candidates
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.protocols import JsonValue
 
-_TEXT = Annotated[str, msgspec.Meta(pattern=r"^(0|-?[1-9][0-9]*)$", max_length=20)]
-INTEGER_KEY: Any = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | _TEXT
+INTEGER_KEY: Any = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 TEXT_KEY: Any = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 _HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {

@@ -68,7 +68,7 @@ class FakeFeatures:
 
     context: Mapping[str, type] = {"item_id": int, "note": str, "price": float}
 
-    request_types = RequestTypes(KEY, KEY, Candidate)
+    request_types = RequestTypes(KEY, KEY, KEY, Candidate)
 
     entities: Sequence[str] = ("user",)
 

@@ -254,7 +254,8 @@ class EntityPage {
   async send(fields, what, index = null) {
     const { key, id, time } = this.samples.automatic;
     const { properties } = this.pipeline.event_schema;
-    const whole = (name) => properties[name].type === "integer";
+    const whole = (name) => (properties[name].anyOf ?? [properties[name]])
+      .some(({ type }) => type === "integer");
     const event = { ...this.values, ...fields,
       [id]: whole(id) ? Date.now() * 1000 + Math.floor(Math.random() * 1000)
         : `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`,

@@ -37,8 +37,7 @@ NEAR_THE_BOUNDS = st.integers(-(10**21), 10**21) | st.integers(2**63 - 99, 2**63
 @example(str(-(2**63)))
 @example(str(-(2**63) - 1))
 def test_a_text_is_a_key_if_the_schema_says_so(text: str) -> None:
-    patterns = [SCHEMA["pattern"], *(one["pattern"] for one in SCHEMA["allOf"])]
-    admitted = all(re.search(pattern, text, re.ASCII) for pattern in patterns)
+    admitted = re.search(SCHEMA["pattern"], text, re.ASCII) is not None
     if text.endswith("\n"):
         return  # Python's `$` also matches before it; that of JSON schemas does not
     if admitted and len(text) <= SCHEMA["maxLength"]:
@@ -49,6 +48,6 @@ def test_a_text_is_a_key_if_the_schema_says_so(text: str) -> None:
 
 
 def test_a_refused_text_is_told_in_few_words() -> None:
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.convert("07", KEY.in_path)
-    assert len(str(caught.value)) < 80
+    with pytest.raises(BadRecord) as caught:
+        KEY.canonical("07" * 500)
+    assert len(str(caught.value)) < 130

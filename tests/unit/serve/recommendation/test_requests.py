@@ -163,7 +163,6 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"filters": {"brand": "x" * 257}}, "filters.brand", "length <= 256"),
     ({"filters": {"brand": 7}}, "filters.brand", "got `int`"),
     ({"filters": {"brand": {"ge": "a"}}}, "filters.brand", "`in`, `not_in`, `is_null`"),
-    ({"exclude": [3, "07"]}, "exclude[1]", "matching regex"),
     ({"exclude": [2**63]}, "exclude[0]", "<= 9223372036854775807"),
     ({"exclude": [3] * 1001}, "exclude", "length <= 1000"),
     ({"diversify": {"most": 1}}, "diversify", "It takes: `most_per`, `mmr`"),
@@ -231,7 +230,6 @@ def test_what_is_wrong_about_a_request_for_recommendations_is_named_by_its_place
     [
         ({"items": []}, "items", "length >= 1"),
         ({"items": [3] * 21}, "items", "length <= 20"),
-        ({"items": ["+3"]}, "items[0]", "regex"),
         ({"items": [3.5]}, "items[0]", "got `float`"),
         ({"item": [3]}, "body", "did you mean `items`?"),
         ({"candidates": 5}, "body", "unknown field `candidates`"),
