@@ -122,7 +122,21 @@ class FileColumns:
         try:
             return self._encode(msgspec.convert(given, self._type, strict=False))
         except msgspec.ValidationError:
-            return self._encode(given)
+            return self._encode({name: self._value(name, text) for name, text in given.items()})
+
+    def _value(self, name: str, text: str | None) -> object:
+        """What a cell of a wrong row holds: the text itself only where it is none of the type.
+
+        Else the right cells before the wrong one would be the ones that are told.
+        """
+        known = self._known.get(name)
+        kinds = (self.fields[name].type, *(() if known is None else (known.kind.value,)))
+        for kind in kinds:  # the type without its bounds next: a number out of them is a number
+            try:
+                return msgspec.convert(text, kind, strict=False)
+            except msgspec.ValidationError:
+                continue
+        return text
 
     def of_batch(self, arrow: Any, batch: pa.RecordBatch) -> list[bytes | BadRecord] | ReadyColumns:
         """The events of a batch, or the JSON of its rows.

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +19,7 @@ from freshrank.actors.errors import BadRecord, ConfigError
 from freshrank.deploy.history import file_values
 from freshrank.deploy.history.file_values import place_in, read_values
 from freshrank.deploy.history.files import find_files
+from freshrank.feature_actors.streams.codec import Codec
 
 TOPICS = ["plays", "visits"]
 AT_MS = 1_715_938_200_000
@@ -177,8 +179,8 @@ def test_cells_of_csv_get_the_types_of_the_schema(tmp_path: Path) -> None:
     assert values(path) == [
         {**defaults, "play_id": "007", "listener": "a, b", "playedAt": AT_MS, "seconds": 2.5,
          "genre": None, "skipped": True},
-        # An empty key is none: as the schema says. It is left to who decodes records.
-        {"playedAt": str(AT_MS), "listener": "", "play_id": "8", "seconds": None, "genre": "jazz"},
+        # An empty key is none, as the schema says. It is left to who decodes records; the rest is right.
+        {"playedAt": AT_MS, "listener": "", "play_id": "8", "seconds": None, "genre": "jazz"},
         {"playedAt": "soon", "listener": "ann", "play_id": "9", "seconds": None, "genre": "jazz"},
     ]  # fmt: skip
 
@@ -341,3 +343,40 @@ def test_a_file_that_cannot_be_read_is_named(
         values(path)
     assert caught.value.place.startswith(str(path))
     assert said in str(caught.value)
+
+
+class Deal(msgspec.Struct):
+    deal: int
+    member: int
+    genre: str
+    kind: Literal["bid", "ask"]
+    at: int
+    amount: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+deals = Stream("deals", id="deal", time="at", key=Entity("member", "member"), schema=Deal)
+
+
+@pytest.mark.parametrize(
+    ("field", "cell", "reason"),
+    [
+        ("deal", "one", "Expected `int`, got `str` - at `$.deal`"),
+        ("member", "abc", "Expected `int`, got `str` - at `$.member`"),
+        ("member", "", "Object missing required field `member`"),
+        ("kind", "sell", "Invalid enum value 'sell', it is 'ask' or 'bid' - at `$.kind`"),
+        ("at", "noon", "Expected `int`, got `str` - at `$.at`"),
+        ("amount", "3;5", "Expected `float | null`, got `str` - at `$.amount`"),
+        ("amount", "-1", "Expected `float` >= 0.0 - at `$.amount`"),
+    ],
+)
+def test_a_wrong_cell_of_csv_is_told_by_its_own_field(
+    tmp_path: Path, field: str, cell: str, reason: str
+) -> None:
+    row = {"deal": 1, "member": 7, "genre": "crime", "kind": "bid", "at": AT_MS, "amount": 3.5}
+    file = tmp_path / "deals.csv"
+    texts = [str(value) for value in (row | {field: cell}).values()]
+    file.write_text(f"{','.join(row)}\n{','.join(texts)}\n")
+    ((value,),) = rows(file, deals)
+    with pytest.raises(BadRecord) as caught:
+        Codec(deals).decode_one(value)
+    assert caught.value.reason == reason
