@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -157,9 +158,9 @@ class HistoricalFeatures:
 def get_historical_features(
     pipeline: Pipeline,
     entity_rows: object,
-    history: History,
+    history: History | str | Path,
     *,
-    columns: Sequence[str] | None = None,
+    columns: Sequence[str] | str | None = None,
     settings: Settings | None = None,
 ) -> pa.Table:
     """Add to each row the features that serving would have read at its time.
@@ -174,7 +175,8 @@ def get_historical_features(
         named as the event time of the first stream. Other columns are carried along.
     history
         Paths of files and folders (Parquet, CSV, JSON lines; ``"clicks=data/2024"`` names the
-        topic), and sequences of records ``(key, value, time in ms)`` or ``(..., topic)``.
+        topic), and sequences of records ``(key, value, time in ms)`` or ``(..., topic)``. One path
+        needs no list.
     columns
         The names of the features to add; all unless given.
     settings
@@ -189,8 +191,11 @@ def get_historical_features(
     which names file and row, for what cannot be used; records that are no events are counted and
     logged.
     """
-    reader = HistoricalFeatures(pipeline, history, settings or Settings())
-    table, tally = reader.of_rows(entity_rows, columns)
+    # A text alone is one, and no list of its letters.
+    sources = [history] if isinstance(history, str | Path) else history
+    names = [columns] if isinstance(columns, str) else columns
+    reader = HistoricalFeatures(pipeline, sources, settings or Settings())
+    table, tally = reader.of_rows(entity_rows, names)
     for remark in tally.remarks():
         _log.warning(remark)
     return table

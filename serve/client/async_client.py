@@ -103,11 +103,7 @@ class AsyncClient:
         **options: Unpack[ScoreOptions],
     ) -> BatchAnswer:
         """See `Client.score_batch`."""
-        return await self._send(
-            self._calls.score_batch(
-                (self._calls.about(key, rows, options) for key, rows in requests), idempotency_key
-            )
-        )
+        return await self._send(self._calls.score_batch(requests, options, idempotency_key))
 
     async def recommend(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
 from freshrank.serve.api.explain_answers import ExplainAnswer
@@ -98,10 +98,14 @@ class Calls:
         return Call("POST", "/v1/score", ScoreAnswer, body, idempotency_key or _new_key())
 
     def score_batch(
-        self, requests: Iterable[Mapping[str, Json]], idempotency_key: str | None
+        self,
+        requests: Iterable[tuple[ItemId, Rows]],
+        options: ScoreOptions,
+        idempotency_key: str | None,
     ) -> Call[BatchAnswer]:
-        """POST /v1/score/batch."""
-        body = {"requests": list(requests)}
+        """POST /v1/score/batch. Raises TypeError for requests that are no pairs."""
+        pairs = map(_pair, requests)
+        body = {"requests": [self.about(key, rows, options) for key, rows in pairs]}
         return Call("POST", "/v1/score/batch", BatchAnswer, body, idempotency_key or _new_key())
 
     def recommend(
@@ -156,6 +160,16 @@ class Calls:
     ) -> dict[str, Json]:
         """The body of a request about an entity and candidates."""
         return {self._entity: key, "candidates": rows_of(candidates), **options}
+
+
+def _pair(request: object) -> tuple[ItemId, Rows]:
+    """A request of a batch, which is a pair: of a mapping, say, Python would take the keys."""
+    if isinstance(request, (tuple, list)) and len(request) == 2:
+        return cast(tuple[ItemId, Rows], request)
+    raise TypeError(
+        f"a request of a batch is a pair of the key and its candidates, not {request!r:.80}; "
+        'as in score_batch([("u1", [{"item_id": 3}]), ("u2", [{"item_id": 4}])])'
+    )
 
 
 def _new_key() -> str:

@@ -110,12 +110,11 @@ class Client:
         idempotency_key: str | None = None,
         **options: Unpack[ScoreOptions],
     ) -> BatchAnswer:
-        """For several entities, the scores of the candidates of each (POST /v1/score/batch)."""
-        return self._send(
-            self._calls.score_batch(
-                (self._calls.about(key, rows, options) for key, rows in requests), idempotency_key
-            )
-        )
+        """For several entities, the scores of the candidates of each (POST /v1/score/batch).
+
+        `requests` are pairs of a key and its candidates. Raises TypeError for others.
+        """
+        return self._send(self._calls.score_batch(requests, options, idempotency_key))
 
     def recommend(
         self,
@@ -144,7 +143,7 @@ class Client:
         return self._send(self._calls.explain(key, candidates, options))
 
     def send_events(self, events: Rows, *, stream: str | None = None) -> EventsAnswer:
-        """Write events to the topic of a stream (POST /v1/events).
+        """Write events, or one, to the topic of a stream (POST /v1/events).
 
         `stream` is its name, where the pipeline has several.
         """

@@ -34,21 +34,25 @@ class ArrowTable(Protocol):
         ...
 
 
-Rows: TypeAlias = Iterable[Mapping[str, Json]] | PandasTable | ArrowTable
+Rows: TypeAlias = Mapping[str, Json] | Iterable[Mapping[str, Json]] | PandasTable | ArrowTable
 Table = TypeVar("Table", bound=PandasTable | ArrowTable)
 
 
 def rows_of(rows: Rows) -> list[Mapping[str, Json]]:
-    """One mapping for each row. What a table has no value for becomes null in JSON.
+    """One mapping for each row; a mapping alone is one row.
+
+    What a table has no value for becomes null in JSON.
 
     >>> rows_of({"item_id": number} for number in (1, 2))
     [{'item_id': 1}, {'item_id': 2}]
+    >>> rows_of({"item_id": 1})
+    [{'item_id': 1}]
     """
     if isinstance(rows, PandasTable):
         return cast(list[Mapping[str, Json]], rows.to_dict("records"))
     if isinstance(rows, ArrowTable):
         return cast(list[Mapping[str, Json]], rows.to_pylist())
-    return list(rows)
+    return [rows] if isinstance(rows, Mapping) else list(rows)
 
 
 def with_scores(table: Table, answer: ScoreAnswer, column: str) -> Table:

@@ -229,6 +229,14 @@ def seen_at(history: Sequence[Path | str], *times_ms: int, who: str = "ann") -> 
     return found["seen_10s"].to_pylist()
 
 
+def test_one_path_and_one_column_need_no_list(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [click(1, 5)])
+    rows = [{"user": "ann", "time": START_MS + 5}]
+    for history in (file, str(file)):
+        found = get_historical_features(CLICKS, rows, history, columns="seen_10s")
+        assert found["seen_10s"].to_pylist() == [1]
+
+
 def test_what_arrives_at_a_row_s_time_is_known_to_it(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "a.jsonl", [click(n, at) for n, at in enumerate([5, 5, 7, 7])])
     assert seen_at([file], 4, 5, 6, 7) == [0, 2, 2, 4]

@@ -310,14 +310,34 @@ def test_the_example_of_the_page_runs(
     root = Path(__file__).parents[4]
     page = (root / "docs" / "client.md").read_text(encoding="utf-8")
     samples = blocks(root, "py", "docs/client.md")
-    (example,) = (one.text for one in samples if "grpc" not in one.text)
-    methods = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    examples = [one.text for one in samples if "grpc" not in one.text]
+    methods = set(
+        re.findall(r"`(\w+)\(", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    )
+    called = set(re.findall(r"shop\.(\w+)\(", "".join(examples)))
     for kind in (Client, AsyncClient):
-        assert {name for name in vars(kind) if not name.startswith("_")} - methods == {"close"}
-    with sync_transport(replica) as transport, httpx.Client(transport=transport) as http:
-        monkeypatch.setattr("httpx.Client", lambda **_: http)
-        exec(example, {})
+        public = {name for name in vars(kind) if not name.startswith("_")}
+        assert public - methods == public - called == {"close"}
+    opened = httpx.Client
+    with sync_transport(replica) as transport:
+        monkeypatch.setattr("httpx.Client", lambda **_: opened(transport=transport))
+        for example in examples:
+            exec(example, {})
     assert "[0.1, None] [SkippedCandidate(index=1" in capsys.readouterr().out
+
+
+def test_one_event_and_one_candidate_need_no_list(client: Client) -> None:
+    assert client.send_events({"user_id": "u1"}).accepted == 1
+    (one,) = candidates(4)
+    assert client.score("u1", one).scores == [0.9]
+
+
+@pytest.mark.parametrize("request_of", [{"user": "u1", "candidates": []}, "u1", ("u1",)])
+def test_a_batch_of_what_are_no_pairs_is_refused_with_the_form(
+    client: Client, request_of: Any
+) -> None:
+    with pytest.raises(TypeError, match=r'as in score_batch\(\[\("u1", \[\{"item_id": 3\}\]\)'):
+        client.score_batch([request_of])
 
 
 def test_a_client_closes_what_it_opened_itself() -> None:
