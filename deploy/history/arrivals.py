@@ -137,6 +137,8 @@ class HistoryTally:
     """Events that came too late for all features of an entity that they were meant for."""
     wanted: Collection[str] = ()
     """The topics that were looked for."""
+    left_out: list[str] = field(default_factory=list)
+    """What the answer could have and does not, and why."""
 
     def check(self) -> None:
         """Raise ConfigError where no record could be used."""
@@ -152,6 +154,7 @@ class HistoryTally:
 
     def remarks(self) -> Iterator[str]:
         """What the user should know of the history."""
+        yield from self.left_out
         for topic in sorted({*self.wanted} - self.topics):
             yield f"there is no record of {topic!r}: its features are empty"
         if self.dead:

@@ -45,6 +45,8 @@ class EntityRows:
     compound one."""
     times_ms: Ints
     """int64[n]."""
+    lacking: Mapping[str, Sequence[str]]
+    """By the name of each other entity: the columns of its key that the rows do not have."""
 
 
 def key_columns(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
@@ -87,7 +89,12 @@ def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
         else _names(pipeline, name, parts[0], table[parts[0]].to_pylist())
         for name, parts in present.items()
     }
-    return EntityRows(table, names, _times(pipeline.stream, table, now_ms))
+    lacking = {
+        name: [part for part in parts if part not in columns]
+        for name, parts in keys.items()
+        if name not in present
+    }
+    return EntityRows(table, names, _times(pipeline.stream, table, now_ms), lacking)
 
 
 def as_of(text: str, now_ms: int, place: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,8 +63,10 @@ class HistoricalFeatures:
         rows = read_rows(self.pipeline, entity_rows, SystemClock().now_ms())
         order = np.argsort(rows.times_ms, kind="stable")
         asked = {name: self._asked(rows, name, order) for name in rows.names}
-        wanted = self._wanted(asked, columns)
+        wanted = self._wanted(asked, columns, lambda entity: self._fix(rows, entity))
         tally = HistoryTally()
+        if columns is None:
+            tally.left_out = list(self._left_out(rows))
         engines = self._play(asked, int(rows.times_ms.max(initial=0)), tally)
         back = np.empty(len(order), dtype=np.int64)
         back[order] = np.arange(len(order))
@@ -93,7 +95,7 @@ class HistoricalFeatures:
         if name not in keys:
             raise _unknown("--entity", f"there is no entity {name!r}", name, list(keys))
         none = AskedRows(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        wanted = self._wanted({name: none}, columns)
+        wanted = self._wanted({name: none}, columns, "Ask for the entity {!r} (--entity).".format)
         tally = HistoryTally()
         (engine,) = self._play({name: none}, at_ms, tally)
         names = engine.entities()
@@ -115,10 +117,49 @@ class HistoricalFeatures:
         field = plan.row_plans[0].source.fields[plan.entity.key]
         return AskedRows(entity_ids(field, rows.names[entity])[order], rows.times_ms[order])
 
-    def _wanted(self, asked: Mapping[str, AskedRows], columns: Sequence[str] | None) -> set[str]:
-        """The names of the features to give. Raises ConfigError for one that there is not."""
+    def _left_out(self, rows: EntityRows) -> Iterator[str]:
+        """Which compound entities have no features here though rows have a part of their key.
+
+        Rows that lack the whole key of an entity are not about it.
+        """
+        for entity, missing in rows.lacking.items():
+            if len(missing) < len(self.pipeline.plans[entity].entity.parts):
+                features = ", ".join(names_of(self.pipeline.plans[entity]))
+                yield f"without the features of {entity!r} ({features}): {self._fix(rows, entity)}"
+
+    def _fix(self, rows: EntityRows, entity: str) -> str:
+        """What rows need for the features of an entity."""
+        taken = self.pipeline.encoder.table_fields
+        needed = [
+            f"{name!r} (serving takes it from the row of {taken[name].table.topic!r})"
+            if name in taken
+            else repr(name)
+            for name in rows.lacking[entity]
+        ]
+        return f"Add to the rows the column {' and '.join(needed)}."
+
+    def _wanted(
+        self,
+        asked: Mapping[str, AskedRows],
+        columns: Sequence[str] | None,
+        fix: Callable[[str], str],
+    ) -> set[str]:
+        """The names of the features to give.
+
+        Raises ConfigError for one that there is not; with `fix` of its entity, where that is not
+        asked for.
+        """
         known = [one for entity in asked for one in names_of(self.pipeline.plans[entity])]
+        others = {
+            name: entity
+            for entity, plan in self.pipeline.plans.items()
+            if entity not in asked
+            for name in names_of(plan)
+        }
         for name in columns or ():
+            if name not in known and name in others:
+                problem = f"{name!r} is a feature of {others[name]!r}, which is not asked for"
+                raise ConfigError("columns", problem, fix(others[name]))
             if name not in known:
                 raise _unknown("columns", f"there is no feature {name!r}", name, known)
         return set(known if columns is None else columns)

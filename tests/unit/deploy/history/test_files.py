@@ -179,7 +179,7 @@ def test_cells_of_csv_get_the_types_of_the_schema(tmp_path: Path) -> None:
     assert values(path) == [
         {**defaults, "play_id": "007", "listener": "a, b", "playedAt": AT_MS, "seconds": 2.5,
          "genre": None, "skipped": True},
-        # An empty key is none, as the schema says. It is left to who decodes records; the rest is right.
+        # An empty key is none, as the schema says: it is left to who decodes records.
         {"playedAt": AT_MS, "listener": "", "play_id": "8", "seconds": None, "genre": "jazz"},
         {"playedAt": "soon", "listener": "ann", "play_id": "9", "seconds": None, "genre": "jazz"},
     ]  # fmt: skip

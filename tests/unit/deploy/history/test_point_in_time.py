@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from naive import user as behaving
 from freshrank import (
     Avro,
     Count,
+    Entity,
     FeatureView,
     Labelled,
     LastK,
@@ -50,6 +52,7 @@ from freshrank import (
 )
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.point_in_time import HistoricalFeatures
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.aggregations.windowed.windows import Window
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
@@ -411,3 +414,56 @@ def test_a_row_without_a_part_of_a_compound_key_has_missing_values(tmp_path: Pat
     rows = [{"item": 1, "kind": kind, "time": START_MS + 20} for kind in kinds]
     found = get_historical_features(COMPOUND, rows, history, columns=["happened_10s"])
     assert found["happened_10s"].to_pylist() == [2.0, 0.0, 0.0, 0.0]
+
+
+class Branded(Click):
+    brand: str | None = None
+
+
+branded = replace(clicks, schema=Branded)
+
+
+class Branding(FeatureView):
+    entity, source = user, branded
+    clicked = Count(windows=["10s"])
+
+
+class Brands(FeatureView):
+    entity, source = Entity("user_brand", key=["user", "brand"]), branded
+    liked = Count(windows=["10s"])
+
+
+BY_BRAND = replace(
+    PIPELINE,
+    stream=branded,
+    streams=[],
+    features=[Branding, Brands],
+    context=["item", catalogue.brand],
+)
+
+
+def test_features_whose_key_the_rows_lack_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = [jsonl(tmp_path / "clicks.jsonl", [click(1, 0)])]
+    rows = [{"user": "ann", "item": 1, "time": START_MS + 20}]
+    column = "the column 'brand' (serving takes it from the row of 'catalogue')"
+    with caplog.at_level(logging.WARNING):
+        found = get_historical_features(BY_BRAND, rows, history)
+    assert "liked_10s" not in found.column_names
+    assert f"without the features of 'user_brand' (liked_10s): Add to the rows {column}." in (
+        caplog.text
+    )
+    problem = re.escape("'liked_10s' is a feature of 'user_brand', which is not asked for")
+    with pytest.raises(ConfigError, match=f"{problem}.*{re.escape(column)}"):
+        get_historical_features(BY_BRAND, rows, history, columns=["liked_10s"])
+    given = [{"brand": "b"} | row for row in rows]
+    whole = get_historical_features(BY_BRAND, given, history, columns=["liked_10s"])
+    assert whole["liked_10s"].to_pylist() == [0.0]
+
+
+def test_a_feature_of_another_entity_than_the_one_asked_for_is_told(tmp_path: Path) -> None:
+    history = [jsonl(tmp_path / "clicks.jsonl", [click(1, 0)])]
+    reader = HistoricalFeatures(COMPOUND, history, Settings())
+    with pytest.raises(ConfigError, match=r"'item_kind'.*--entity"):
+        reader.of_all(START_MS + 20, "user", ["happened_10s"])
