@@ -206,7 +206,7 @@ class PipelineAnswer(msgspec.Struct):
     streams: list[str]
     """The topics of events."""
     event_schema: dict[str, Json]
-    """JSON schema of one event of the first stream."""
+    """JSON schema of one event of the first stream; ``/openapi.json`` has those of all."""
     samples: dict[str, Json]
     """Examples for the page."""
     show: int
