@@ -195,8 +195,8 @@ class _Run:
             self._screen.warn(warning)
         settings = self._request.settings
         kafka = KafkaAccess(servers.broker.bootstrap, servers.broker.security)
-        self._screen.log(f"Kafka is at {kafka.bootstrap}")
         counts = await prepare_topics(self._pipeline, kafka, settings)
+        self._screen.log(f"Kafka is at {kafka.bootstrap}")  # it has answered
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)
         self._check_memory(counts)

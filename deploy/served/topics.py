@@ -86,7 +86,13 @@ def served_log(pipeline: Pipeline, settings: Settings, kafka: KafkaAccess) -> Se
     try:
         counts = [asyncio.run(partition_count(kafka, topic)) for topic in topics]
     except Unavailable as error:
-        raise ConfigError("kafka.bootstrap", error.reason, "Give the broker of the run.") from error
+        raise ConfigError(
+            "kafka.bootstrap",
+            error.reason,
+            "Give the broker of the run. If it wants a login or TLS, give its settings, too: "
+            "kafka.security_protocol, kafka.username, kafka.password_file (docs/security.md), "
+            "in the file of --config, or in `settings=`.",
+        ) from error
     if len(set(counts)) > 1:
         raise ConfigError(
             f"topic {topics[1]!r}",

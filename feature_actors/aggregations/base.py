@@ -61,7 +61,13 @@ def check_condition(condition: object, fields: Fields, place: str) -> None:
 
 def check_entries(number: object, place: str) -> None:
     """Raise ConfigError unless a row can hold `number` entries."""
-    if not isinstance(number, int) or not 1 <= number <= _MOST_ENTRIES:
+    if not isinstance(number, int):
+        raise ConfigError(
+            place,
+            f"{number!r} is no whole number",
+            f"Write one of 1 to {_MOST_ENTRIES}, as in k=10.",
+        )
+    if not 1 <= number <= _MOST_ENTRIES:
         raise ConfigError(
             place, f"{number!r} entries cannot be kept", f"Take 1 to {_MOST_ENTRIES}."
         )

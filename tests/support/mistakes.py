@@ -149,6 +149,9 @@ MISTAKES = {
         'half_life="2d"', 'half_life="2 days"', "Listening.taste.half_life", WINDOW
     ),
     "too many entries": Mistake("k=10", "k=10_000", "Listening.recent.k", "Take 1 to 256."),
+    "a number of entries in quotes": Mistake(
+        "k=10", 'k="10"', "Listening.recent.k", "Write one of 1 to 256, as in k=10."
+    ),
     "a condition that is a text": Mistake(
         'where=col.kind == "finish"', 'where="finish"', "Listening.finished.where", "Write e.g. col"
     ),

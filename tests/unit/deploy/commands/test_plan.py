@@ -103,15 +103,28 @@ def test_what_was_added_dropped_and_changed_is_named_and_a_start_refused(plan: P
     )
     assert status == 1
     assert "from 'plays': 2 as they were" in said
-    assert "    + Listening.heard = " in said
+    assert "    + Listening.heard = Sum('seconds', windows=['1h'])\n" in said
     assert "    - Listening.listened = " in said
     (changed,) = [line for line in said.splitlines() if "~ Listening.taste" in line]
     now, _, was = changed.partition(", was ")
-    assert now != was and now and was
+    assert now.endswith(" = DecayedCount(by='genre', half_life='3d')")
+    assert was == "DecayedCount(by='genre', half_life='2d')"
     assert "    + heard_1h = number" in said
     assert "    ~ optimizer = SGD(" in said
     assert "A start is refused: " in said
     assert "the definitions of pipeline 'songs'" in said
+
+
+def test_features_are_told_as_a_file_declares_them(plan: Plan) -> None:
+    plan.make_state()
+    said = plan.of(
+        ('where=col.kind == "finish", windows=["10m", "1d"]', 'windows=["10m", "2d"]'),
+        ('windows=["1h"]', 'windows=["60m"]'),
+    )[1]
+    (changed,) = [line for line in said.splitlines() if "~ Listening" in line]
+    now, _, was = changed.partition(", was ")
+    assert now.endswith("Listening.finished = Count(windows=['10m', '2d'])")
+    assert was == "Count(where=(kind == 'finish'), windows=['10m', '1d'])"
 
 
 def test_numbers_that_are_cleaned_otherwise_need_a_new_model(plan: Plan) -> None:

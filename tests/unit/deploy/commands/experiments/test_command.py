@@ -127,6 +127,19 @@ def test_topics_of_different_numbers_of_partitions_are_refused(
     assert "it has 17 partitions and 'plays' has 5" in shown
 
 
+def test_a_broker_that_does_not_answer_may_want_a_login(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def count(kafka: object, topic: str) -> int:
+        raise Unavailable("kafka", "the connection was closed")
+
+    monkeypatch.setattr(topics, "partition_count", count)
+    code, shown = call(["experiment", "report", str(file), "--kafka", "b:1"], capsys, monkeypatch)
+    assert code == 2
+    assert "the connection was closed" in shown
+    assert "If it wants a login or TLS" in shown and "kafka.password_file" in shown
+
+
 def test_a_stream_that_is_copied_needs_the_state_of_its_run(
     file: Path, log: MemoryLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
