@@ -114,6 +114,13 @@ class DeadReasons:
         else:
             self.by_words[words] = DeadRecords(1, f"{place_of(place)}: {reason}")
 
+    def add(self, other: DeadReasons) -> None:
+        """Count what another part of the same source has found."""
+        for words, dead in other.by_words.items():
+            full = words not in self.by_words and len(self.by_words) >= _MOST_REASONS
+            mine = self.by_words.setdefault(_OTHER if full else words, DeadRecords(0, dead.example))
+            mine.count += dead.count
+
     def lines(self) -> list[str]:
         """One for each reason, the most frequent first: how many, and the first of them."""
         found = sorted(self.by_words.values(), key=lambda one: -one.count)

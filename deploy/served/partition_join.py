@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from freshrank.actors.records import RecordBatch
+from freshrank.deploy.history.arrivals import DeadReasons
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.forgettings import NEVER_MS
@@ -75,6 +76,8 @@ class PartitionJoin:
             self.impressions: ImpressionSource(spec.encoder, self.joiner, self.counters, placement),
         }
         self._at = dict.fromkeys(self._sources, 0)
+        self._place = f"partition {partition}, offset {{}}".format
+        self.bad_events = DeadReasons()
         self.rejected = dict.fromkeys(self._sources, 0)
         """By topic: records that cannot be used, whatever the reason."""
         self.events_begin = 0
@@ -109,6 +112,9 @@ class PartitionJoin:
             self._rows.take(rows)
         self.counters.count_dead(outcome.dead)
         self.rejected[batch.topic] += len(outcome.dead)
+        if batch.topic == self.events:
+            for dead in outcome.dead:
+                self.bad_events.count(dead.reason, dead.offset, self._place)
         self._at[batch.topic] = end
         self._rows.reached(self.joiner.watermark_ms - self._wait_ms)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.history.arrivals import DeadReasons
 from freshrank.deploy.history.columnar.pyarrow_import import import_pyarrow
 from freshrank.deploy.history.entity_rows import TIME
 from freshrank.deploy.history.table_files import write_batches
@@ -46,7 +47,7 @@ class TrainingTally:
     """Items that were shown before the oldest event that the topic holds."""
     forgotten: int = 0
     """Items that were shown to entities that were forgotten afterwards."""
-    bad_events: int = 0
+    bad_events: DeadReasons = field(default_factory=DeadReasons)
     unjoined: Counter[str] = field(default_factory=Counter)
     """Events that should label an item and label none, by the reason."""
     tombstones: dict[int, int] = field(default_factory=dict)
@@ -81,7 +82,7 @@ class TrainingTally:
             }
         )
         self.events_deleted += items.events_deleted
-        self.bad_events += join.rejected[join.events]
+        self.bad_events.add(join.bad_events)
         self.tombstones |= join.forgotten
 
     def remarks(self) -> Iterator[str]:
@@ -95,8 +96,8 @@ class TrainingTally:
             )
         if self.forgotten:
             yield f"{self.forgotten:,} items are left out of entities that were forgotten since"
-        if self.bad_events:
-            yield f"{self.bad_events:,} events are left out that cannot be used"
+        for line in self.bad_events.lines():
+            yield f"events are left out that cannot be used: {line}"
         if self.unjoined:
             total = self.unjoined.total()
             yield f"{total:,} events that make items positive label none: {_told(self.unjoined)}"

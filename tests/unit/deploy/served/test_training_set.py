@@ -180,6 +180,18 @@ def test_what_cannot_be_used_is_told_by_its_reason(out: Path) -> None:
     assert events == "1 events that make items positive label none: 1 after `within`"
 
 
+def test_events_that_cannot_be_used_are_told_by_reason(out: Path) -> None:
+    log = ShopLog()
+    log.show("u1", {}, ["i1"])
+    for partition in (0, 0, 1):
+        log.log.append("clicks", partition, b"{", log.at_ms)
+    log.log.append("clicks", 1, b'{"id": 1}', log.at_ms)
+    tally, _ = written(log, out)
+    first, second = tally.remarks()
+    assert first.startswith("events are left out that cannot be used: 3, the first at partition 0,")
+    assert second.startswith("events are left out that cannot be used: 1, the first at partition 1")
+
+
 @pytest.mark.parametrize("order", SOURCES)
 def test_rows_of_who_was_forgotten_are_left_out(order: str, out: Path) -> None:
     log = ShopLog()
