@@ -191,7 +191,7 @@ def _served(pipeline: Pipeline) -> ServedPipeline:
 
 
 def _event_stream(stream: Stream) -> EventStream:
-    codec, schema = Codec(stream), _event_schema(stream)
+    codec, schema = Codec(stream, closed=True), _event_schema(stream)
     found = EventStream(stream.topic, codec, schema, stream.placed_by)
     if stream.rekeyed:
         found = replace(found, log_topic=stream.log_topic, originals=_originals)
@@ -207,7 +207,7 @@ def _originals(record: bytes) -> list[OriginalRecord]:
 
 def _event_schema(stream: Stream) -> Mapping[str, JsonValue]:
     """The JSON schema of one event, as requests give it: an integer key also as text."""
-    schema = stream.event_type
+    schema = stream.posted_type
     _, components = msgspec.json.schema_components([schema])
     found: dict[str, JsonValue] = components.pop(schema.__name__)
     key, properties = EntityKey(schema, stream.fields, stream.key.key), found["properties"]

@@ -48,10 +48,11 @@ class Codec:
     than 64 bits, a number is NaN or infinite, the key or the id is empty or longer than
     `LONGEST_KEY` characters, or the event time is before 1970, in another unit than the stream's,
     without a zone, or more than `Stream.max_ahead` after the time of the record. Fields that the
-    schema does not name are ignored.
+    schema does not name are ignored; of events that are posted they are refused where the codec is
+    `closed`.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, *, closed: bool = False) -> None:
         self.stream = stream
         self._times = TimeReader(stream.time_field)
         self._max_ahead_ms = stream.max_ahead_ms
@@ -62,7 +63,8 @@ class Codec:
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
         self._format = stream.bound_format
-        self._json = Json().bind_events(stream.event_type, stream.time_field, stream.topic)
+        posted = stream.posted_type if closed else stream.event_type
+        self._json = Json().bind_events(posted, stream.time_field, stream.topic)
 
     def decode(self, batch: RecordBatch) -> tuple[Columns, list[RejectedRecord]]:
         """The good records as columns, in log order, and the others with their reasons."""

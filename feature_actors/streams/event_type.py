@@ -19,14 +19,15 @@ from freshrank.feature_actors.streams.schema.described import (
 
 
 def event_type(
-    schema: type[msgspec.Struct], time: str, names: Collection[str]
+    schema: type[msgspec.Struct], time: str, names: Collection[str], *, closed: bool = False
 ) -> type[msgspec.Struct]:
     """A subclass of `schema` that checks the rules, and without garbage collection.
 
     An integer has at most 64 bits, also in structs and lists that the event holds; the field `time`
     is not negative; and the text fields `names` (event id and key) have 1 to `LONGEST_KEY`
     characters.
-    Stricter rules of the schema stay.
+    Stricter rules of the schema stay. A `closed` type has no fields but the schema's: others are an
+    error, also in structs.
 
     Decoded events have no cycles, and the collector would walk the ten thousand of a batch again
     and again.
@@ -39,7 +40,7 @@ def event_type(
     ...
     msgspec.ValidationError: Expected `str` of length >= 1 - at `$.listener`
     """
-    return _Rules(time, names).struct(schema)
+    return _Rules(time, names, closed).struct(schema)
 
 
 # The least integer of 64 bits.
@@ -49,9 +50,10 @@ _LEAST = -(2**63)
 class _Rules:
     """Makes structs with the rules, one for each struct that a schema holds."""
 
-    def __init__(self, time: str, names: Collection[str]) -> None:
+    def __init__(self, time: str, names: Collection[str], closed: bool) -> None:
         self._time = time
         self._names = names
+        self._closed = closed
         self._made: dict[type, type[msgspec.Struct]] = {}
 
     def struct(self, schema: type[msgspec.Struct], *, inner: bool = False) -> type[msgspec.Struct]:
@@ -66,7 +68,13 @@ class _Rules:
                 if ruled is not None:
                     fields.append((field.name, ruled, default_of(field)))
             self._made[schema] = msgspec.defstruct(
-                schema.__name__, fields, bases=(schema,), gc=False, kw_only=True
+                schema.__name__,
+                fields,
+                bases=(schema,),
+                gc=False,
+                kw_only=True,
+                forbid_unknown_fields=self._closed
+                or schema.__struct_config__.forbid_unknown_fields,
             )
         return self._made[schema]
 

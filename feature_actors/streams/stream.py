@@ -183,6 +183,12 @@ class Stream:
         bound = self.format.bind_events(checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
 
+    @property
+    def posted_type(self) -> type[msgspec.Struct]:
+        """`event_type` without any other fields: one that is posted is a misspelt one."""
+        schema = one_struct(self.schema, f"Stream({self.topic!r}).schema")
+        return event_type(schema, self.time, (self.id, self.log_key.key), closed=True)
+
     def keyed_by(self, entity: Entity) -> Stream:
         """Its records, of `entity`, whose key is one of its fields, or several.
 

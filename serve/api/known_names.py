@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from freshrank.actors.errors import RequestError, nearest
 
@@ -11,6 +12,14 @@ from freshrank.actors.errors import RequestError, nearest
 _NOT_KNOWN = re.compile(
     r"(?:Object contains unknown field `|Invalid enum value ')(?P<name>.*)[`']", re.DOTALL
 )
+
+# A field, or an element of a list, in the place of an error.
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
+
+
+def is_unknown_field(reason: str) -> bool:
+    """Whether an error is about a field that is not known, rather than about a value."""
+    return reason.startswith("Object contains unknown field ")
 
 
 def with_known_names(error: RequestError, known: Callable[[str], Sequence[str]]) -> RequestError:
@@ -39,3 +48,30 @@ def listed(name: str, known: Sequence[str]) -> str:
     near = nearest(name, known)
     asked = f"; did you mean `{near}`?" if near else "."
     return f"{asked} It takes: {', '.join(f'`{one}`' for one in known) or 'nothing'}"
+
+
+def names_at(schema: Mapping[str, Any], place: str) -> Sequence[str]:
+    """The fields of the object at a place of what has a JSON schema; empty: they are not known.
+
+    >>> size = {"properties": {"width": {"type": "number"}}}
+    >>> listed = {"type": "array", "items": {"$ref": "#/$defs/Size"}}
+    >>> sizes = {"anyOf": [listed, {"type": "null"}]}
+    >>> schema = {"properties": {"sizes": sizes}, "$defs": {"Size": size}}
+    >>> names_at(schema, ""), names_at(schema, "sizes[3]")
+    (['sizes'], ['width'])
+    """
+    at = schema
+    for step in _STEP.findall(place):
+        inner = at.get("items", {}) if step[0] == "[" else at.get("properties", {}).get(step, {})
+        at = _inside(inner, schema.get("$defs", {}))
+    return list(at.get("properties", ()))
+
+
+def _inside(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object or a list, which `schema` may refer to, or have beside null."""
+    found = schema
+    for one in schema.get("anyOf", [schema]):
+        found = definitions[one["$ref"].removeprefix("#/$defs/")] if "$ref" in one else one
+        if {"properties", "items"} & found.keys():
+            break
+    return found

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import BadRecord, RequestError
 from freshrank.actors.protocols import RecordSink
 from freshrank.serve.api.event_records import records
+from freshrank.serve.api.known_names import is_unknown_field, names_at, with_known_names
 from freshrank.serve.api.responses import EventsAnswer, Position
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
+
+# The event in the place of an error, which is empty where one event was sent alone.
+_EVENT = re.compile(r"^(body|events\[\d+\])\.?")
 
 
 class EventWriter:
@@ -28,7 +33,14 @@ class EventWriter:
         by their ids.
         """
         stream, limits = self._pipeline.stream(topic), self._pipeline.limits
-        found = records(body, stream.codec, limits.events, self._clock.now_ms())
+        try:
+            found = records(body, stream.codec, limits.events, self._clock.now_ms())
+        except RequestError as error:
+            if not is_unknown_field(error.reason):
+                raise
+            raise with_known_names(
+                error, lambda place: names_at(stream.schema, _EVENT.sub("", place))
+            ) from error
         sent = (self._sink.send(topic, key, event) for key, event in found)
         try:
             positions = await asyncio.gather(*sent)

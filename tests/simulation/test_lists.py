@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet
@@ -164,6 +165,28 @@ def test_posted_lists_are_in_the_features_and_wrong_ones_are_told_with_their_pla
     of = one["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
     price = schemas[of]["properties"]["price"]
     assert price == {"type": "number"}
+
+
+async def misspelt() -> tuple[httpx.Response, dict[str, Any]]:
+    """The answer to a posted event with another field in an element, and the features of a record
+    of the same value."""
+    log, wrong = MemoryLog(1), order(1, [{"product_id": 1, "price": 2, "knd": "used"}])
+    async with local_endpoint(pipeline, World(log, FakeClock(NOW_MS))) as (system, client):
+        answer = await client.post("/v1/events", json=[EVENTS[0], wrong])
+        log.append("orders", 0, msgspec.json.encode(wrong), NOW_MS, b"ann")
+        for _ in range(3):
+            await system.step()
+        features = (await client.get("/v1/features/shopper/ann")).json()["features"]
+    return answer, features
+
+
+def test_a_misspelt_field_in_a_list_is_refused_where_it_is_posted_and_ignored_in_the_log() -> None:
+    answer, features = asyncio.run(misspelt())
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["field"] == "events[1].items[0]"
+    assert error["reason"].startswith("Object contains unknown field `knd`; did you mean `kind`?")
+    assert features["orders__1h"] == 1
 
 
 @pytest.mark.parametrize("event, reason, path", WRONG)

@@ -140,6 +140,35 @@ def test_an_integer_and_its_canonical_text_are_the_same_key(key: int) -> None:
     asyncio.run(story())
 
 
+def test_a_misspelt_field_of_a_posted_event_is_refused_with_the_one_that_was_meant() -> None:
+    one, several, far = ask_all(
+        [
+            ("POST", "/v1/events", event(prise=4.0)),
+            ("POST", "/v1/events", [event(), event(gifd=True)]),
+            ("POST", "/v1/events", event(zzzz=1)),
+        ]
+    )
+    assert [answer.status_code for answer in (one, several, far)] == [422] * 3
+    error = one.json()["error"]
+    found, takes = error["reason"].split(" It takes: ")
+    assert error["field"] == "body"
+    assert found == "Object contains unknown field `prise`; did you mean `price`?"
+    assert sorted(takes.split(", ")) == sorted(f"`{name}`" for name in Visit.__struct_fields__)
+    assert several.json()["error"]["field"] == "events[1]"
+    assert "did you mean `gift`?" in several.json()["error"]["reason"]
+    reason = "Object contains unknown field `zzzz`. It takes: "
+    assert far.json()["error"]["reason"] == reason + takes
+
+
+def test_nothing_is_written_of_a_request_of_which_one_event_has_a_misspelt_field() -> None:
+    async def story() -> None:
+        endpoint = Endpoint()
+        await endpoint.send(("POST", "/v1/events", [event(), event(visit_id="v2", prise=4.0)]))
+        assert endpoint.log.end("visits", 0) == 0
+
+    asyncio.run(story())
+
+
 def test_what_is_no_integer_is_no_key() -> None:
     keys: list[object] = [True, None, 7.5, 2**63, [], ""]
     for key in keys:
