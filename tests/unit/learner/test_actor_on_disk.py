@@ -200,6 +200,7 @@ def test_a_damaged_checkpoint_that_was_passed_over_is_told() -> None:
         told = str((await second.status())["passed_over"])
         assert "file 0 was passed over: truncated or damaged" in told
         alerts = (await second.status())["alerts"]
+        assert isinstance(alerts, dict)
         assert alerts["by_kind"] == {"passed_over": 1}
         await second.stop()
 
