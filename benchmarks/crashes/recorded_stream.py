@@ -71,7 +71,7 @@ class ShortTermActivity(FeatureView):
     """Features that all forget, so that an event can be too late for them."""
 
     entity, source = user, stream
-    views = Count(where=col.kind == "view", windows=["1m", "lifetime"])
+    views = Count(where=col.kind == "view", windows=["1m"])
     spent = Sum("price", where=col.kind == "order", windows=["1h"])
     interest = DecayedCount(by="item", half_life="1m", top=2)
     basket = Sum("basket.price", windows=["1h", Tumbling("1m")])
