@@ -15,6 +15,7 @@ from grpc_calls import LocalCalls, local_calls
 from http_calls import candidates
 from serving import FakeFeatures, ReplicaUnderTest
 
+from freshrank.actors.errors import BadRecord
 from freshrank.actors.kernels.hashing import hash_text
 from freshrank.actors.protocols import JsonValue
 
@@ -126,6 +127,12 @@ CASES = {
 
 class Touched(FakeFeatures):
     """Each entity touched a brand of the catalogue, an item of it, and what nobody knows."""
+
+    def canonical_key(self, entity: str, key: str | int) -> str:
+        text = str(key)
+        if entity == "item" and text != str(int(text)):
+            raise BadRecord(f"{text!r} is no integer")
+        return text
 
     def describe(
         self, entity: str, rows: Sequence[bytes | None], at_ms: int
