@@ -118,7 +118,7 @@ async def warm_up(options: IngestOptions, pipeline: Pipeline) -> None:
         return
     events = user_history(100, 10**12, np.random.default_rng(0))
     state = PartitionState(pipeline.spec(ShardSettings()), 0)
-    state.process(consecutive_records(pipeline.stream.topic, 0, events, 10**12))
+    state.process(consecutive_records(pipeline.stream.log_topic, 0, events, 10**12))
     (table,) = state.tables
     table.rows(table.dirty.take(10))
 
