@@ -254,7 +254,7 @@ class Learner:
         error = log.gradient_error(gradient)
         if error:
             self._refuse([gradient.offset_range], Refusal.GRADIENT, error, len(gradient))
-        elif log.is_isolated(gradient):
+        elif log.isolated.holds(gradient):
             self._recovery.refuse(Refusal.PARTITION, log.check_isolated(gradient))
         else:
             event = log.check_loss(gradient)

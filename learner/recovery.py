@@ -11,7 +11,7 @@ from freshrank.actors.messages import Gradient, Ints, OffsetRange, Version
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardState
-from freshrank.learner.guard.steps import HeldBack, Step
+from freshrank.learner.guard.steps import HeldBack, Step, examples_of
 from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.parameters.gradient_sum import total
 from freshrank.learner.parameters.training_state import TrainingState
@@ -90,8 +90,8 @@ class Recovery:
         """Learn what the guard releases, or as a challenger all that it holds back."""
         assert not pending  # a trial holds back all that comes
         learned, refused = self._log.release()
-        isolated = [one for one in refused if self._log.is_isolated(one.gradient)]
-        others = [one for one in refused if not self._log.is_isolated(one.gradient)]
+        isolated = [one for one in refused if self._log.isolated.holds(one.gradient)]
+        others = [one for one in refused if not self._log.isolated.holds(one.gradient)]
         for reason, some in ((Refusal.PARTITION, isolated), (Refusal.LOSS, others)):
             self.refuse(reason, some)
         return self._learn(self._damped(learned), base, version)
@@ -140,7 +140,7 @@ class Recovery:
 
         Otherwise an optimiser that does not adapt its rates would leap as many batches at once.
         """
-        stale = sum(len(one.gradient) for one in learned if one.of_restored)
+        stale = examples_of([one for one in learned if one.of_restored])
         if self._trained.adapts_rates or stale <= self._batch_examples:
             return [one.gradient for one in learned]
         share = self._batch_examples / stale
@@ -160,7 +160,7 @@ class Recovery:
         """Quarantine what was held back, if anything was."""
         if not refused:
             return
-        self._metrics.refused[reason] += sum(len(one.gradient) for one in refused)
+        self._metrics.refused[reason] += examples_of(refused)
         refusals: dict[str, list[OffsetRange]] = {}
         for one in refused:
             refusals.setdefault(one.suspicion, []).append(one.gradient.offset_range)

@@ -18,7 +18,7 @@ from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.guard.states import DUE, TRANSITIONS, GuardEvent, GuardState
-from freshrank.learner.guard.steps import HeldBack, Rollback, Step, UndoLog
+from freshrank.learner.guard.steps import HeldBack, Rollback, Step, UndoLog, examples_of
 from freshrank.learner.guard.trial import Trial
 from freshrank.learner.models.losses import Loss
 
@@ -78,16 +78,12 @@ class RollbackLog:
     @property
     def examples_held_back(self) -> int:
         """Examples that wait for a verdict: in a trial, or of isolated partitions."""
-        return sum(len(one.gradient) for one in [*self.trial.held, *self.isolated.held])
+        return self.trial.examples + examples_of(self.isolated.held)
 
     def health(self) -> dict[str, str]:
         """What is wrong with the weights or with some partitions; empty when nothing is."""
         found = {"weights": str(self.broken), "partitions": str(self.isolated)}
         return {name: error for name, error in found.items() if error}
-
-    def is_isolated(self, gradient: Gradient) -> bool:
-        """Whether the partition of `gradient` is isolated."""
-        return self.isolated.holds(gradient)
 
     def gradient_error(self, gradient: Gradient) -> str | None:
         """Why `gradient` must not be learned from, whatever the loss; None when it may be."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -47,6 +47,11 @@ class HeldBack:
     """Why it may be harmful; empty when nothing speaks against it."""
     of_restored: bool = False
     """Whether the weights that a rollback restored have given it, as they have all others."""
+
+
+def examples_of(held: Iterable[HeldBack]) -> int:
+    """How many examples the gradients have."""
+    return sum(len(one.gradient) for one in held)
 
 
 class Rollback(NamedTuple):

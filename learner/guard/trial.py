@@ -15,6 +15,7 @@ from freshrank.learner.guard.change_point import sharpened
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import (
     HeldBack,
+    examples_of,
     gradient_arrays,
     gradients_from,
     gradients_to_json,
@@ -43,7 +44,7 @@ class Trial:
     @property
     def examples(self) -> int:
         """Examples that are held back."""
-        return sum(len(one.gradient) for one in self.held)
+        return examples_of(self.held)
 
     @property
     def scored(self) -> int:

@@ -122,8 +122,7 @@ class RowCopies:
             first = await self.read("", leading)
             keys = [one for lookup in leading for one in lookup.keys]
             leaders = dict(zip(keys, first.rows, strict=True))
-            rows = [stored.row for stored in first.rows]
-            lookups = [*lookups, *features.following(leading, rows, key, candidates)]
+            lookups = [*lookups, *features.following(leading, first.values, key, candidates)]
         found = await self.read(features.entities[0], lookups, own_rows, leaders)
         return RequestRows(key, lookups, found)
 
