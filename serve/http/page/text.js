@@ -1,6 +1,7 @@
 // Elements, numbers and requests, for the other scripts.
 
 const ABSENT = "–";
+const PRESSED_MS = 50;
 const byId = (id) => document.getElementById(id);
 
 // Children become text, never markup: they may come from the network.
@@ -15,10 +16,24 @@ function make(tag, attributes = {}, ...children) {
 }
 
 // Give `parent` other children; what had the focus in it keeps it, found again by its `data-key`.
+// A button that is replaced while it is pressed is not clicked: then the newest children wait.
+const waiting = new Map();
 function redraw(parent, children) {
+  if (parent.matches(":active")) {
+    if (!waiting.has(parent)) setTimeout(drawWaiting, PRESSED_MS, parent);
+    waiting.set(parent, children);
+    return;
+  }
+  waiting.delete(parent);
   const key = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   parent.replaceChildren(...children);
   if (key) parent.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+}
+
+function drawWaiting(parent) {
+  const children = waiting.get(parent);
+  waiting.delete(parent);
+  if (children) redraw(parent, children);
 }
 
 function number(value, digits = 0) {
