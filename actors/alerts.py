@@ -55,6 +55,8 @@ class AlertKind(StrEnum):
     """A topic was deleted, created again or given other partitions while it was read."""
     CATALOGUE_FULL = "catalogue_full"
     """The catalogue has more items than a replica keeps: the others are not recommended."""
+    REHEARSAL_FAILED = "rehearsal_failed"
+    """A replica that starts could not score a candidate of its own: requests may fail, too."""
     CERTIFICATE = "certificate"
     """The endpoint's certificate ends soon, or a renewed one cannot be used: the old one stays."""
     SERVER_ENDED = "server_ended"

@@ -55,7 +55,7 @@ def build_app(
         guard = RequestGuard(service.settings)
         service.start()
         await service.until_ready()
-        rehearse(service)
+        await rehearse(service)
         specs, handlers = routes_of(service, guard)
         app.router.routes.extend(starlette_routes(handlers))
         for spec in specs:

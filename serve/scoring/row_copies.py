@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from freshrank.actors.clock import Clock
 from freshrank.actors.features.service import Candidates, FeatureService, RowLookup
 from freshrank.serve.api.responses import CandidateRows
-from freshrank.serve.scoring.feature_reader import FeatureReader, RowSource, StoredRow, source_of
+from freshrank.serve.scoring.feature_reader import RowSource, StoredRow, source_of
 from freshrank.serve.scoring.recent_entries import RecentEntries
 
 MOST_COPIES = 20_000
@@ -85,6 +85,14 @@ class RequestRows(NamedTuple):
     """Those of `lookups`, in their order."""
 
 
+class RowReader(Protocol):
+    """Reads rows of the online store."""
+
+    async def read(self, keys: Sequence[bytes]) -> list[StoredRow]:
+        """The rows stored under `keys`, in their order."""
+        ...
+
+
 class RowCopies:
     """Reads the rows of an entity and of its candidates at once, except those it has copies of.
 
@@ -97,7 +105,7 @@ class RowCopies:
         For how long a copy is used; 0: none is made.
     """
 
-    def __init__(self, reader: FeatureReader, clock: Clock, keep_ms: int) -> None:
+    def __init__(self, reader: RowReader, clock: Clock, keep_ms: int) -> None:
         self._reader = reader
         self._clock = clock
         self._keep_s = keep_ms / 1000

@@ -8,7 +8,7 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from freshrank.actors.alerts import AlertSink
+from freshrank.actors.alerts import Alerts, AlertSink
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Retriever
@@ -70,7 +70,7 @@ class ScoringService:
         self.status = ReplicaStatus(
             f"replica-{self.id}", self._own_status, registry, self.metrics, clock
         )
-        self._alerts = alerts
+        self.alerts: AlertSink = alerts or Alerts(f"replica-{self.id}", clock)
         self.impressions = ImpressionLog(pipeline, connectors.sink, self.metrics)
         self._following: dict[str, asyncio.Task[None]] = {}
         self._posting: asyncio.Task[None] | None = None
@@ -286,7 +286,7 @@ class ScoringService:
             "store_error": self.reader.error,
             "store_failures": self.reader.failures,
             "impressions_lost": self.connectors.sink.failures,
-            "alerts": self._alerts.status() if self._alerts else {},
+            "alerts": self.alerts.status(),
             **self.metrics.status(monotonic),
             "experiments": self.metrics.experiments(),
         }
