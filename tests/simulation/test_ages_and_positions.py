@@ -10,73 +10,37 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import pytest
+from context_shop import (
+    START_MS,
+    Click,
+    Product,
+    catalogue,
+    clicks,
+    explained,
+    pipeline,
+    shown,
+    started,
+)
 from fake_clock import FakeClock
 
-from freshrank import (
-    Count,
-    Entity,
-    FeatureView,
-    Joined,
-    Labelled,
-    LogisticRegression,
-    Pipeline,
-    Stream,
-    Table,
-    age,
-    col,
-    position,
-)
+from freshrank import Labelled, Pipeline, age, col, position
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.state.fields_record import types_of_fields
-from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.serve.explanation.explainer import Explainer
 
-START_MS = 1_700_000_000_000
 DAY_S = 86_400.0
 
-
-class Click(msgspec.Struct):
-    id: str
-    user: str
-    item: int
-    kind: str
-    ts: int
-    listed: float | None = None
-
-
-class Product(msgspec.Struct):
-    item: int
-    published: int | None = None
-    name: str = ""
-
-
-user, item = Entity("user", key="user"), Entity("item", key="item")
-clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
-catalogue = Table("catalogue", key=item, schema=Product)
-
-
-class Seen(FeatureView):
-    entity, source = user, clicks
-    seen = Count(windows=["1h"])
-
-
-PIPELINE = Pipeline(
-    "ages",
-    stream=clicks,
-    features=[Seen],
+PIPELINE = pipeline(
+    "item",
+    age(catalogue.published, "s"),
+    age("listed"),
+    position(served=2),
     tables=[catalogue],
-    context=["item", age(catalogue.published, "s"), age("listed"), position(served=2)],
     missing=["published_age"],
     relative=["published_age", "listed_age"],
-    label=Joined(positive=col.kind == "order", on="item", within="1m"),
-    model=LogisticRegression(),
 )
 DENSE = (
     "seen_1h", "published_age", "listed_age", "position",
@@ -89,22 +53,10 @@ CANDIDATES: list[JsonValue] = [
     {"item": number, "listed": None if np.isnan(listed) else START_MS - listed * 1_000}
     for number, (_, listed) in AGES.items()
 ]
-
-
-async def started(pipeline: Pipeline = PIPELINE, clock: FakeClock | None = None) -> LocalSystem:
-    log = MemoryLog(1)
-    published = [None if np.isnan(one) else int(START_MS / 1_000 - one) for one, _ in AGES.values()]
-    rows = [Product(number, at) for number, at in zip(AGES, published, strict=True)]
-    log.distribute(
-        "catalogue",
-        [str(row.item).encode() for row in rows],
-        [msgspec.json.encode(row) for row in rows],
-        np.full(len(rows), START_MS),
-    )
-    system = LocalSystem(pipeline, Settings(), World(log, clock or FakeClock(START_MS)))
-    await system.start()
-    await system.drain()
-    return system
+PRODUCTS = [
+    Product(number, None if np.isnan(published) else int(START_MS / 1_000 - published))
+    for number, (published, _) in AGES.items()
+]
 
 
 def raw(dense: Floats) -> Doubles:
@@ -118,13 +70,8 @@ def test_ages_are_as_of_the_request_and_places_those_of_the_list() -> None:
     assert layout.dense == DENSE
 
     async def test() -> None:
-        system = await started()
-        await system.score({"user": "ann", "candidates": CANDIDATES, "show": 3})
-        await asyncio.sleep(0)
-        (value,) = system.world.log.read(PIPELINE.impressions_topic, 0, 0, 9).values
-        assert value is not None
-        impression = decode_impression(value)
-        keys, inputs, _ = served_rows(impression, len(layout.dense), layout.id_width)
+        system = await started(PIPELINE, PRODUCTS)
+        impression, (keys, inputs, _) = await shown(system, CANDIDATES, 3)
         numbers = raw(inputs.dense)
         assert numbers[:, 3].tolist() == pytest.approx([0.0, 1.0, 2.0])
         later = (impression.at_ms - START_MS) / 1_000
@@ -144,17 +91,12 @@ def test_ages_are_as_of_the_request_and_places_those_of_the_list() -> None:
 
 def test_all_are_scored_as_if_they_were_shown_at_one_place() -> None:
     async def test() -> None:
-        system = await started()
-        body = msgspec.json.encode({"user": "ann", "candidates": CANDIDATES})
-        answer = await Explainer(system.replica).explain(body)
-        shown = []
-        for one in answer.candidates:
-            assert one is not None
-            values = {each.input: each.value for each in one.contributions}
-            shown.append([values[name] for name in ("published_age", "listed_age", "position")])
-        later = shown[0][1] - 10.0
+        system = await started(PIPELINE, PRODUCTS)
+        values = await explained(system, CANDIDATES)
+        later = cast("float", values[0]["listed_age"]) - 10.0
         assert 0 <= later <= (system.world.clock.now_ms() - START_MS) / 1_000
-        assert shown == [
+        names = ("published_age", "listed_age", "position")
+        assert [[one[name] for name in names] for one in values] == [
             [*(None if np.isnan(one) else one + later for one in ages), 2.0]
             for ages in AGES.values()
         ]
@@ -169,7 +111,7 @@ def test_what_is_shown_first_is_learned_at_its_place_and_served_at_the_declared_
     async def test() -> None:
         one = replace(PIPELINE, context=["item", position()], tables=[], missing=[], relative=[])
         clock = FakeClock(START_MS)
-        system = await started(one, clock)
+        system = await started(one, PRODUCTS, clock)
         for number in range(40):
             items = [number % 2, 1 - number % 2]
             candidates: list[JsonValue] = [{"item": one} for one in items]
@@ -201,7 +143,9 @@ def test_an_event_that_has_its_label_has_the_age_at_its_time() -> None:
     )
     assert own.encoder.layout.dense == ("seen_1h", "listed_age")
     assert types_of_fields(own)["clicks"]["listed"] == "float"
-    events: list[msgspec.Struct] = [Click("a", "ann", 1, "view", START_MS, START_MS - 2_500.0)]
+    events: list[msgspec.Struct] = [
+        Click("a", "ann", 1, "view", START_MS, listed=START_MS - 2_500.0)
+    ]
     times = np.array([START_MS], dtype=np.int64)
     columns = Columns.of_events(clicks.fields, events, np.zeros(1, dtype=np.int64), times)
     assert own.encoder.context_of(columns)["listed_age"].tolist() == [2.5]

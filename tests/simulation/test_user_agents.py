@@ -10,32 +10,15 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 import pytest
-from fake_clock import FakeClock
+from context_shop import START_MS, Click, clicks, explained, pipeline, shown, started
 
-from freshrank import (
-    Count,
-    Entity,
-    FeatureView,
-    Joined,
-    Labelled,
-    LogisticRegression,
-    Pipeline,
-    Stream,
-    col,
-    user_agent,
-)
+from freshrank import Labelled, Pipeline, col, user_agent
 from freshrank.actors.errors import ConfigError, RequestError
-from freshrank.actors.impressions import decode_impression, served_rows
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.state.fields_record import types_of_fields
-from freshrank.deploy.wiring.local import LocalSystem, World
-from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.encoding.entries.user_agents import families_of
 from freshrank.feature_actors.streams.columns import Columns
-from freshrank.serve.explanation.explainer import Explainer
 
-START_MS = 1_700_000_000_000
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
     "Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
@@ -49,43 +32,10 @@ FAMILIES = {
 }
 NAMES = ("agent_browser", "agent_os", "agent_device")
 
-
-class Click(msgspec.Struct):
-    id: str
-    user: str
-    item: int
-    kind: str
-    ts: int
-    agent: str | None = None
-
-
-user = Entity("user", key="user")
-clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
-
-
-class Seen(FeatureView):
-    entity, source = user, clicks
-    seen = Count(windows=["1h"])
-
-
-PIPELINE = Pipeline(
-    "agents",
-    stream=clicks,
-    features=[Seen],
-    context=["item", *user_agent("agent")],
-    crosses=[("item", "agent_os")],
-    label=Joined(positive=col.kind == "order", on="item", within="1m"),
-    model=LogisticRegression(),
-)
+PIPELINE = pipeline("item", *user_agent("agent"), crosses=[("item", "agent_os")])
 CANDIDATES: list[JsonValue] = [
     {"item": number, "agent": agent} for number, agent in enumerate(FAMILIES, 1)
 ]
-
-
-async def started() -> LocalSystem:
-    system = LocalSystem(PIPELINE, Settings(), World(MemoryLog(1), FakeClock(START_MS)))
-    await system.start()
-    return system
 
 
 def test_the_parts_of_a_user_agent_are_ids_of_what_was_served() -> None:
@@ -95,14 +45,10 @@ def test_the_parts_of_a_user_agent_are_ids_of_what_was_served() -> None:
     assert PIPELINE.online_features.context == {"item": int, "agent": str}
 
     async def test() -> None:
-        system = await started()
-        await system.score({"user": "ann", "candidates": CANDIDATES})
-        await asyncio.sleep(0)
-        (value,) = system.world.log.read(PIPELINE.impressions_topic, 0, 0, 9).values
-        assert value is not None
-        keys, inputs, _ = served_rows(decode_impression(value), len(layout.dense), layout.id_width)
+        system = await started(PIPELINE)
+        _, (keys, inputs, _) = await shown(system, CANDIDATES)
         events: list[msgspec.Struct] = [
-            Click(f"e{number}", "ann", number, "view", START_MS, agent)
+            Click(f"e{number}", "ann", number, "view", START_MS, agent=agent)
             for number, agent in enumerate(FAMILIES, 1)
         ]
         columns = Columns.of_events(
@@ -125,15 +71,9 @@ def test_the_parts_of_a_user_agent_are_ids_of_what_was_served() -> None:
 
 def test_an_explanation_shows_them_as_texts() -> None:
     async def test() -> None:
-        system = await started()
-        body = msgspec.json.encode({"user": "ann", "candidates": CANDIDATES})
-        answer = await Explainer(system.replica).explain(body)
-        shown = []
-        for one in answer.candidates:
-            assert one is not None
-            values = {each.input: each.value for each in one.contributions}
-            shown.append([values[name] for name in NAMES])
-        assert shown == list(FAMILIES.values())
+        system = await started(PIPELINE)
+        values = await explained(system, CANDIDATES)
+        assert [[one[name] for name in NAMES] for one in values] == list(FAMILIES.values())
         await system.stop()
 
     asyncio.run(test())
@@ -141,7 +81,7 @@ def test_an_explanation_shows_them_as_texts() -> None:
 
 def test_what_is_no_text_is_refused() -> None:
     async def test() -> None:
-        system = await started()
+        system = await started(PIPELINE)
         with pytest.raises(RequestError, match="agent"):
             await system.score({"user": "ann", "candidates": [{"item": 1, "agent": 7}]})
         await system.stop()
