@@ -36,6 +36,14 @@ class Verdict(NamedTuple):
     """To be learned: they came after the loss was normal again; none while it is not."""
 
 
+class _Waiting(NamedTuple):
+    """A gradient that waits for the verdict on its partition."""
+
+    held: HeldBack
+    sums: Doubles
+    """Its `loss_sums`."""
+
+
 @dataclass(slots=True)
 class _Isolated:
     """What is known of one isolated partition. Sums are those of `loss_sums`."""
@@ -44,10 +52,15 @@ class _Isolated:
     """Over the examples since the last verdict."""
     worse: Doubles
     """Over the examples of all verdicts by which the loss was worse."""
-    held: list[HeldBack] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     """Oldest first: those that the last verdict kept, then those of the window."""
     kept: int = 0
     """How many the last verdict kept."""
+
+    @property
+    def gradients(self) -> list[Gradient]:
+        """All that wait, in their order."""
+        return [one.held.gradient for one in self.waiting]
 
 
 class IsolatedPartitions:
@@ -76,7 +89,7 @@ class IsolatedPartitions:
     @property
     def held(self) -> list[HeldBack]:
         """All that is held back."""
-        return [one for found in self._partitions.values() for one in found.held]
+        return [one.held for found in self._partitions.values() for one in found.waiting]
 
     def add(self, partitions: Sequence[int]) -> None:
         """Isolate some partitions."""
@@ -86,8 +99,12 @@ class IsolatedPartitions:
     def hold(self, gradient: Gradient) -> None:
         """Hold back a gradient of an isolated partition."""
         found = self._partitions[gradient.offset_range.partition]
-        found.held.append(HeldBack(gradient, _REASON))
-        found.window += loss_sums(self._loss, gradient)
+        waiting = self._waiting(gradient)
+        found.waiting.append(waiting)
+        found.window += waiting.sums
+
+    def _waiting(self, gradient: Gradient) -> _Waiting:
+        return _Waiting(HeldBack(gradient, _REASON), loss_sums(self._loss, gradient))
 
     def judge(self, partition: int, detector: LossDriftDetector) -> Verdict:
         """Say what becomes of what is held back of a partition; nothing before its window is full.
@@ -97,22 +114,22 @@ class IsolatedPartitions:
         found = self._partitions[partition]
         if found.window[0] < _WINDOW:
             return Verdict([], [])
-        if detector.excess_of(found.window) <= 0.0:
+        held, is_worse = [one.held for one in found.waiting], detector.excess_of(found.window) > 0.0
+        if is_worse:
+            found.worse += found.window
+        count = self._worse_ones(found, detector.normal)
+        if not is_worse:
             del self._partitions[partition]
-            count = self._worse_ones(found, detector.normal)
-            return Verdict(
-                found.held[:count], [HeldBack(one.gradient) for one in found.held[count:]]
-            )
-        found.worse += found.window
+            return Verdict(held[:count], [HeldBack(one.gradient) for one in held[count:]])
         # What the last verdict kept is refused by a second one: no more than a window waits.
-        count = max(self._worse_ones(found, detector.normal), found.kept)
-        refused, found.held = found.held[:count], found.held[count:]
-        found.window, found.kept = no_sums(self._loss), len(found.held)
-        return Verdict(refused, [])
+        count = max(count, found.kept)
+        found.waiting = found.waiting[count:]
+        found.window, found.kept = no_sums(self._loss), len(found.waiting)
+        return Verdict(held[:count], [])
 
     def _worse_ones(self, found: _Isolated, normal: float) -> int:
         """How many of the gradients held back came before the loss was normal again."""
-        sums = np.array([loss_sums(self._loss, one.gradient) for one in found.held])
+        sums = np.array([one.sums for one in found.waiting])
         worst = found.worse if found.worse[0] else found.window
         worse = float(worst[1] / worst[0])
         return worse_ranges(sums[:, 0], sums[:, 1], normal, worse, self._tolerance)
@@ -124,7 +141,7 @@ class IsolatedPartitions:
                 "window": found.window.tolist(),
                 "worse": found.worse.tolist(),
                 "kept": found.kept,
-                "held": gradients_to_json([one.gradient for one in found.held]),
+                "held": gradients_to_json(found.gradients),
             }
             for partition, found in self._partitions.items()
         }
@@ -133,7 +150,7 @@ class IsolatedPartitions:
         """What is held back."""
         arrays: dict[str, NDArray[Any]] = {}
         for partition, found in self._partitions.items():
-            arrays |= gradient_arrays(_name(partition), [one.gradient for one in found.held])
+            arrays |= gradient_arrays(_name(partition), found.gradients)
         return arrays
 
     def restore(
@@ -149,8 +166,8 @@ class IsolatedPartitions:
             kept = before | {"window": found} if isinstance(found, list) else found
             window, worse = (kept_sums(kept[name], self._loss) for name in ("window", "worse"))
             gradients = gradients_from(kept["held"], _name(int(key)), arrays, topics)
-            held = [HeldBack(gradient, _REASON) for gradient in gradients]
-            self._partitions[int(key)] = _Isolated(window, worse, held, kept["kept"])
+            waiting = [self._waiting(gradient) for gradient in gradients]
+            self._partitions[int(key)] = _Isolated(window, worse, waiting, kept["kept"])
 
 
 def _name(partition: int) -> str:

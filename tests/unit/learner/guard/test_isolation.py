@@ -10,6 +10,7 @@ import pytest
 from learning import gradient
 
 from freshrank.actors.messages import Floats, Gradient
+from freshrank.learner.guard.forgetting import forget_in
 from freshrank.learner.guard.isolation import IsolatedPartitions, Verdict
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import HeldBack
@@ -130,6 +131,20 @@ def test_resumed_anywhere_it_decides_the_same(stop: int, detector: LossDriftDete
         refused += numbers(verdict.refused)
         well += numbers(verdict.well)
     assert (refused, well) == straight
+
+
+def test_what_waits_brings_back_no_row_of_an_id_that_is_forgotten(
+    detector: LossDriftDetector,
+) -> None:
+    partitions = isolated()
+    for number in range(10):
+        partitions.hold(examples_of(number, "."))
+    (forgotten, *_) = partitions.held[0].gradient.keys
+    forget_in([], partitions.held, np.array([forgotten]))
+    assert forgotten not in partitions.arrays()["isolated_2_keys"]
+    verdict = partitions.judge(PARTITION, detector)
+    assert len(verdict.well) == 10
+    assert all(forgotten not in one.gradient.keys for one in verdict.well)
 
 
 def test_a_checkpoint_of_before_held_nothing_back(detector: LossDriftDetector) -> None:
