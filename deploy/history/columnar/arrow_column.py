@@ -29,17 +29,12 @@ class ArrowColumn:
 
     def numbers(self) -> Doubles:
         """float64[n]: of integers, floats and booleans; NaN where there is none."""
-        array = self.array
-        if self.arrow.types.is_boolean(array.type):
-            array = array.cast(self.arrow.int8())
-        found = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        found = self._numeric().to_numpy(zero_copy_only=False).astype(np.float64)
         return found
 
     def integers(self) -> Ints:
         """int64[n]: of integers and booleans; 0 where there is none."""
-        array = self.array
-        if self.arrow.types.is_boolean(array.type):
-            array = array.cast(self.arrow.int8())
+        array = self._numeric()
         filled = array.fill_null(0) if array.null_count else array
         return filled.to_numpy().astype(np.int64)
 
@@ -58,3 +53,8 @@ class ArrowColumn:
     def present(self) -> Bools:
         """bool[n]: where there is one."""
         return self.array.is_valid().to_numpy(zero_copy_only=False).astype(np.bool_)
+
+    def _numeric(self) -> pa.Array:
+        """Booleans, of which Arrow keeps bits, are 0 and 1."""
+        boolean = self.arrow.types.is_boolean(self.array.type)
+        return self.array.cast(self.arrow.int8()) if boolean else self.array

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import inspect
@@ -13,14 +12,7 @@ from freshrank.feature_actors.streams.formats import Json
 from freshrank.feature_actors.streams.schema.described import without_none
 from freshrank.feature_actors.streams.stream import Stream
 
-
-class Plain(Enum):
-    """The types of plain fields."""
-
-    TEXT = str
-    INTEGER = int
-    NUMBER = float
-    BOOLEAN = bool
+PlainType: TypeAlias = type[str] | type[int] | type[float] | type[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +21,7 @@ class PlainField:
 
     name: str
     json_name: str
-    type: Plain
+    type: PlainType
     optional: bool
     """Whether it may be None."""
     least: float | None = None
@@ -72,7 +64,7 @@ def _plain(field: inspect.Field, default: Any) -> PlainField | None:
     found = _of_type(field, type_, optional=optional, default=default)
     if found is None or made or (default is None and not optional):
         return None
-    right = default is msgspec.NODEFAULT or default is None or type(default) is found.type.value
+    right = default is msgspec.NODEFAULT or default is None or type(default) is found.type
     return found if right else None
 
 
@@ -82,7 +74,7 @@ def _of_type(
     """The field, where values of its type are plain."""
 
     def plain(
-        type_: Plain,
+        type_: PlainType,
         least: float | None = None,
         most: float | None = None,
         choices: tuple[Any, ...] = (),
@@ -92,18 +84,19 @@ def _of_type(
 
     if isinstance(described, inspect.StrType):
         length = described.min_length, described.max_length
-        return None if described.pattern is not None else plain(Plain.TEXT, *length)
+        return None if described.pattern is not None else plain(str, *length)
     if isinstance(described, inspect.IntType | inspect.FloatType):
         others = described.gt, described.lt, described.multiple_of
         if any(one is not None for one in others):
             return None
         integer = isinstance(described, inspect.IntType)
-        return plain(Plain.INTEGER if integer else Plain.NUMBER, described.ge, described.le)
+        return plain(int if integer else float, described.ge, described.le)
     if isinstance(described, inspect.BoolType):
-        return plain(Plain.BOOLEAN)
+        return plain(bool)
     if isinstance(described, inspect.LiteralType):
-        types = {type(one) for one in described.values}
-        for type_ in (Plain.TEXT, Plain.INTEGER):
-            if types == {type_.value}:
-                return plain(type_, choices=tuple(described.values))
+        choices = tuple(described.values)
+        discrete: tuple[PlainType, ...] = (str, int)
+        for type_ in discrete:
+            if all(type(one) is type_ for one in choices):
+                return plain(type_, choices=choices)
     return None

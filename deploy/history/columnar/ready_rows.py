@@ -10,7 +10,7 @@ import numpy as np
 
 from freshrank.actors.messages import Ints
 from freshrank.deploy.history.columnar.arrow_column import ArrowColumn
-from freshrank.deploy.history.columnar.plain_field import Plain, PlainField, plain_fields
+from freshrank.deploy.history.columnar.plain_field import PlainField, PlainType, plain_fields
 from freshrank.feature_actors.streams.lines.ready_columns import ReadyColumns
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
@@ -83,18 +83,18 @@ class ReadyRows:
     def _of_texts(self, field: PlainField, texts: pa.Array) -> pa.Array | None:
         """The values of a column of CSV; None where a text is not plainly one."""
         compute = self.arrow.compute
-        if field.type is not Plain.TEXT or field.optional:
+        if field.type is not str or field.optional:
             empty = compute.equal(texts, "")
             if compute.any(empty).as_py():
                 texts = compute.if_else(empty, None, texts)
-        if field.type is Plain.TEXT:
+        if field.type is str:
             return texts
         if field.choices:  # whether a text may be such a number is for the row to tell
             return None
-        if field.type is Plain.BOOLEAN:
+        if field.type is bool:
             known = compute.is_in(texts, self.arrow.array([_TRUE, _FALSE, None]))
             return compute.equal(texts, _TRUE) if compute.all(known).as_py() else None
-        integer = field.type is Plain.INTEGER
+        integer = field.type is int
         plain = compute.match_substring_regex(texts, _INTEGER if integer else _DECIMAL)
         if not compute.all(plain).as_py():
             return None
@@ -105,10 +105,10 @@ class ReadyRows:
         if field.default is msgspec.NODEFAULT:
             return None
         types = {
-            Plain.TEXT: self.arrow.string(),
-            Plain.INTEGER: self.arrow.int64(),
-            Plain.NUMBER: self.arrow.float64(),
-            Plain.BOOLEAN: self.arrow.bool_(),
+            str: self.arrow.string(),
+            int: self.arrow.int64(),
+            float: self.arrow.float64(),
+            bool: self.arrow.bool_(),
         }
         scalar = self.arrow.scalar(field.default, types[field.type])
         array: pa.Array = self.arrow.repeat(scalar, count)
@@ -128,20 +128,20 @@ class ReadyRows:
             typed = typed.fill_null(field.default)
         return typed if self._within(field, typed) else None
 
-    def _typed(self, wanted: Plain, array: pa.Array) -> pa.Array | None:
+    def _typed(self, wanted: PlainType, array: pa.Array) -> pa.Array | None:
         """The same values in the type that is wanted; None where JSON would have another."""
         types, kind = self.arrow.types, array.type
-        if wanted is Plain.TEXT and (types.is_string(kind) or types.is_large_string(kind)):
+        if wanted is str and (types.is_string(kind) or types.is_large_string(kind)):
             typed = array.cast(self.arrow.string())
             typed.validate(full=True)  # bytes that are no UTF-8
             return typed
-        if wanted is Plain.INTEGER and types.is_integer(kind):
+        if wanted is int and types.is_integer(kind):
             return array.cast(self.arrow.int64())
-        if wanted is Plain.BOOLEAN and types.is_boolean(kind):
+        if wanted is bool and types.is_boolean(kind):
             return array
-        if wanted is Plain.NUMBER and types.is_integer(kind):
+        if wanted is float and types.is_integer(kind):
             return array.cast(self.arrow.float64())
-        if wanted is Plain.NUMBER and types.is_float64(kind):
+        if wanted is float and types.is_float64(kind):
             return array
         return None
 
@@ -155,14 +155,14 @@ class ReadyRows:
             ).as_py()
         ):
             return False
-        if field.type is Plain.NUMBER:
+        if field.type is float:
             values = array.drop_null().to_numpy()
             minus_zero = (values == 0.0) & np.signbit(values)  # its text may be that of 0
             if not np.isfinite(values).all() or minus_zero.any():
                 return False
         if field.least is None and field.most is None:
             return True
-        sizes = compute.utf8_length(array) if field.type is Plain.TEXT else array
+        sizes = compute.utf8_length(array) if field.type is str else array
         bounds = compute.min_max(sizes)
         least, most = bounds["min"].as_py(), bounds["max"].as_py()
         if least is None:
@@ -173,7 +173,7 @@ class ReadyRows:
 
     def _longest(self, field: PlainField, array: pa.Array) -> int:
         """At least the bytes of the longest JSON of a value."""
-        if field.type is not Plain.TEXT:
+        if field.type is not str:
             return _NUMBER_BYTES
         longest = self.arrow.compute.max(self.arrow.compute.binary_length(array)).as_py()
         return 2 + _ESCAPE_BYTES * (longest or 0)
