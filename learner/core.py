@@ -5,7 +5,7 @@ Time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardEvent
 from freshrank.learner.guard.steps import Step
+from freshrank.learner.learned_pipeline import LearnedPipeline
 from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.models.base import Model
 from freshrank.learner.optimizers.base import Optimizer
@@ -53,14 +54,11 @@ class Learner:
     ----------
     model, optimizer, settings
         What learns, how, and how often; ``settings.guard`` bounds gradients, weights and loss.
-    label_delay_ms
-        How long after the positives come the negatives that were shown beside them, at most; 0
-        where both are known at once.
+    pipeline
+        What else it has to know.
     differentiate
         Makes the differentiator for learners that are offered examples; None where the shards
         send gradients only.
-    topics
-        The pipeline's source topics: checkpoints of format 3 have offsets in their order.
     """
 
     def __init__(
@@ -68,14 +66,17 @@ class Learner:
         model: Model,
         optimizer: Optimizer,
         settings: LearnerSettings,
+        pipeline: LearnedPipeline | None = None,
         *,
-        label_delay_ms: int = 0,
         differentiate: Differentiate | None = None,
-        topics: Sequence[str] = (),
     ) -> None:
-        self.topics, self.model, self.optimizer, self.settings = topics, model, optimizer, settings
-        self.rollback_log = RollbackLog(settings.guard, model.loss, label_delay_ms)
-        self.trained = TrainingState(model, optimizer, settings.max_rows)
+        pipeline = pipeline or LearnedPipeline()
+        self.topics, self.model = pipeline.topics, model
+        self.optimizer, self.settings = optimizer, settings
+        self.rollback_log = RollbackLog(settings.guard, model.loss, pipeline.label_delay_ms)
+        self.trained = TrainingState(
+            model, optimizer, settings.max_rows, publishes_state=pipeline.publishes_state
+        )
         self.differentiator = differentiate(model, self.weights) if differentiate else None
         self.accepted = AcceptedOffsets()
         self.applied: dict[int, SourceOffsets] = {}
@@ -84,7 +85,7 @@ class Learner:
         """By partition: how far `applied` was in the newest checkpoint on disk."""
         self.quarantine = Quarantine()
         self.newest_event_ms = 0
-        self.validation = ProgressiveValidation(model.loss, model.layout.dense, topics)
+        self.validation = ProgressiveValidation(model.loss, model.layout.dense, self.topics)
         self.metrics = LearnerMetrics()
         self._recovery = Recovery(
             self.trained, self.rollback_log, self.quarantine, self.metrics, settings.batch_examples

@@ -35,6 +35,7 @@ from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.learner.core import Differentiate, Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.learned_pipeline import LearnedPipeline
 from freshrank.learner.parameters.served_weights import served_scores, served_source
 from freshrank.learner.parameters.uncertainty import sampled_predictions
 from freshrank.learner.parameters.weights import ModelWeights
@@ -56,16 +57,9 @@ def learner(
     """The core of the learner; `differentiate` where it is to be sent examples."""
     # Negatives need another event of their partition to be known, and partitions differ.
     delay_ms = 2 * pipeline.joined.delay_ms if pipeline.joined else 0
-    made = Learner(
-        pipeline.bound_model,
-        pipeline.optimizer,
-        settings,
-        label_delay_ms=delay_ms,
-        differentiate=differentiate,
-        topics=pipeline.topics,
-    )
-    made.trained.publishes_state = samples_weights(pipeline.experiments)
-    return made
+    learned = LearnedPipeline(pipeline.topics, delay_ms, samples_weights(pipeline.experiments))
+    model, optimizer = pipeline.bound_model, pipeline.optimizer
+    return Learner(model, optimizer, settings, learned, differentiate=differentiate)
 
 
 def training(

@@ -97,17 +97,20 @@ class TrainingState:
         Sizes and initial values of the weights, and the width of their state.
     max_rows
         Rows of the table; beyond it those updated least recently are evicted.
+    publishes_state
+        Whether all deltas have the optimiser's state: replicas tell by it how uncertain weights
+        are, where lists explore by that.
     """
 
-    def __init__(self, model: Model, optimizer: Optimizer, max_rows: int) -> None:
+    def __init__(
+        self, model: Model, optimizer: Optimizer, max_rows: int, *, publishes_state: bool = False
+    ) -> None:
         self.weights = with_averages(ModelWeights(model, optimizer))
         self.weights.version = Version(1, 0)
         self._optimizer = optimizer
         """As of the present step, where its rate follows a schedule."""
         self._max_rows = max_rows
-        self.publishes_state = False
-        """Whether all deltas have the optimiser's state: replicas tell by it how uncertain weights
-        are, where lists explore by that."""
+        self._publishes_state = publishes_state
         self.total_steps = 0
         """Of all epochs, undone steps included; rows are stamped with it."""
 
@@ -253,7 +256,7 @@ class TrainingState:
         or has the averages that replicas serve.
         """
         weights = self.weights
-        with_state = with_state or self.publishes_state or weights.average is not None
+        with_state = with_state or self._publishes_state or weights.average is not None
         return Delta(
             version=weights.known_version(),
             base=base,

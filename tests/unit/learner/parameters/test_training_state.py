@@ -137,8 +137,7 @@ def test_deltas_have_the_state_where_somebody_needs_it(
     published: bool, with_state: bool, there: bool
 ) -> None:
     model = LogisticRegression().bind(LAYOUT)
-    trained = TrainingState(model, Adagrad(0.1), 100)
-    trained.publishes_state = published
+    trained = TrainingState(model, Adagrad(0.1), 100, publishes_state=published)
     base = trained.weights.version
     _, changed = trained.update(summed(model, {3, 5}, 1))
     delta = trained.delta(base, changed, with_state=with_state)
