@@ -4,25 +4,7 @@ import pickle
 import pytest
 from source_offsets import upto
 
-from freshrank.actors.messages import IdField, InputLayout, SourceOffsets, Version, dominates
-
-
-def test_versions_are_ordered_by_epoch_before_step() -> None:
-    assert sorted([Version(2, 0), Version(1, 9), Version(1, 10)]) == [
-        Version(1, 9),
-        Version(1, 10),
-        Version(2, 0),
-    ]
-
-
-def test_a_version_survives_its_text_form() -> None:
-    assert Version.parse(str(Version(3, 1204))) == Version(3, 1204)
-
-
-@pytest.mark.parametrize("text", ["", "1", "1.2.3", "a.b", "1.x"])
-def test_a_text_that_is_no_version_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
-        Version.parse(text)
+from freshrank.actors.messages import SourceOffsets, dominates
 
 
 def test_offsets_dominate_others_only_if_they_do_so_in_every_topic() -> None:
@@ -51,8 +33,3 @@ def test_offsets_of_older_files_are_named_by_their_place() -> None:
     assert SourceOffsets.from_json([4, 7], ("events", "shown")) == upto(4, 7)
     with pytest.raises(ValueError):
         SourceOffsets.from_json([4, 7], ("events",))
-
-
-def test_the_id_width_of_a_layout_counts_the_columns_of_bags() -> None:
-    layout = InputLayout(("price",), (IdField("item_id"), IdField("recent", 20)))
-    assert layout.id_width == 21
