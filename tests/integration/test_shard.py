@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 import redis
 from serving import ReplicaUnderTest
-from shard_world import PARTITIONS, FakeLearner, features
+from shard_world import PARTITIONS, FakeLearner, features, wait_for
 from small_shop import Event, impression, spec
 from whole_system import PATIENCE_S
 
@@ -97,20 +96,12 @@ class ClusterSpec:
         return {f"{table.name}/{name}": row for name, row in found if row is not None}
 
 
+# Seconds between two looks: some read all rows from Redis.
+until = partial(wait_for, seconds=PATIENCE_S, interval_s=0.02)
+
+
 async def is_well(shard: Shard) -> bool:
     return (await shard.status())["health"] == {}
-
-
-async def wait_for(
-    condition: Callable[[], object], running: asyncio.Task[None] | None = None
-) -> None:
-    """Wait until the condition holds, while `running` does not end."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            if running is not None and running.done():
-                await running
-                raise AssertionError("the shard has ended")
-            await asyncio.sleep(0.02)
 
 
 def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
@@ -122,8 +113,8 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
         shard, connectors, source = await cluster.shard()
         running = asyncio.create_task(shard.run())
         await cluster.shop(count)
-        await wait_for(lambda: len(cluster.learner.examples()) == cluster.written, running)
-        await wait_for(lambda: cluster.stored() == features(shard), running)
+        await until(lambda: len(cluster.learner.examples()) == cluster.written, running=running)
+        await until(lambda: cluster.stored() == features(shard), running=running)
         # On a busy machine an answer may be late, which it tells until the next one comes.
         await polled(partial(is_well, shard), PATIENCE_S, "shard-0", "it is not well")
         assert not running.done()
@@ -149,7 +140,7 @@ def test_rows_and_examples_survive_a_stop_a_kill_and_an_emptied_store(
     async def flush(shard: Shard) -> None:
         with redis.Redis.from_url(redis_url) as client:
             client.flushall()
-        await wait_for(lambda: cluster.stored() == features(shard))
+        await until(lambda: cluster.stored() == features(shard))
         assert set(cluster.learner.examples().values()) == {1}
         assert sum(state.counters.dead for state in shard.states.values()) >= 5
         await shard.stop()
@@ -170,6 +161,11 @@ def test_a_forgotten_user_is_in_no_row_and_in_no_file(
     def files() -> int:
         return sum(who.encode() in path.read_bytes() for path in tmp_path.rglob("*.*"))
 
+    async def no_files() -> bool:
+        if files():  # older files go, one with each snapshot, and there are some with records
+            await cluster.shop(USERS)
+        return not files()
+
     def rows() -> int:
         with redis.Redis.from_url(redis_url) as client:
             return sum(1 for _ in client.scan_iter(f"{fresh_name}*{who}*", count=1_000))
@@ -181,18 +177,14 @@ def test_a_forgotten_user_is_in_no_row_and_in_no_file(
         await cluster.shop(USERS)
         event = Event("ada-1", who, "view", 1, 1.0, cluster.clock.now_ms())
         await cluster.sink.send(topic, who.encode(), msgspec.json.encode(event))
-        await wait_for(lambda: rows() and files())
+        await until(lambda: rows() and files())
         (place,) = (await forgetter.forget("user", who)).positions
         written = await read_one(cluster.kafka, place)
         assert (written.keys, written.values) == ([who.encode()], [None])
-        await wait_for(lambda: not rows())
-        deadline = time.monotonic() + PATIENCE_S
-        while files():  # older files go, one with each snapshot, and there are some with records
-            assert time.monotonic() < deadline
-            await cluster.shop(USERS)
-            await asyncio.sleep(0.2)
-        await wait_for(lambda: cluster.learner.forgotten() == {*cluster.spec.identity_ids([who])})
-        await wait_for(lambda: cluster.stored() == features(shard))
+        await until(lambda: not rows())
+        await polled(no_files, PATIENCE_S, "shard-0", "a file has the user", interval_s=0.2)
+        await until(lambda: cluster.learner.forgotten() == {*cluster.spec.identity_ids([who])})
+        await until(lambda: cluster.stored() == features(shard))
         assert not running.done()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

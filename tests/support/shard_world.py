@@ -329,11 +329,21 @@ def live(world: World) -> World:
     return world
 
 
-async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    for _ in range(int(seconds * 1000)):
+async def wait_for(
+    condition: Callable[[], object],
+    seconds: float = 20.0,
+    *,
+    running: asyncio.Task[None] | None = None,
+    interval_s: float = 0.001,
+) -> None:
+    """Wait until the condition holds, while `running`, a shard, does not end."""
+    for _ in range(int(seconds / interval_s)):
         if condition():
             return
-        await asyncio.sleep(0.001)
+        if running is not None and running.done():
+            await running
+            raise AssertionError("the shard has ended")
+        await asyncio.sleep(interval_s)
     raise AssertionError(f"not within {seconds} s")
 
 
