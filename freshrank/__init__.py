@@ -75,15 +75,15 @@ if TYPE_CHECKING:
     from freshrank.feature_actors.streams.table import Table as Table
     from freshrank.feature_actors.views.feature_view import FeatureView as FeatureView
     from freshrank.learner.models.deepfm import DeepFM as DeepFM
-    from freshrank.learner.models.huber_loss import HuberLoss as HuberLoss
     from freshrank.learner.models.linear_regression import LinearRegression as LinearRegression
     from freshrank.learner.models.linear_regression import SquaredLoss as SquaredLoss
     from freshrank.learner.models.linear_svm import LinearSVM as LinearSVM
     from freshrank.learner.models.logistic_regression import (
         LogisticRegression as LogisticRegression,
     )
-    from freshrank.learner.models.quantile_loss import QuantileLoss as QuantileLoss
-    from freshrank.learner.models.reweighted import ClassWeighted as ClassWeighted
+    from freshrank.learner.models.losses.huber_loss import HuberLoss as HuberLoss
+    from freshrank.learner.models.losses.quantile_loss import QuantileLoss as QuantileLoss
+    from freshrank.learner.models.losses.reweighted import ClassWeighted as ClassWeighted
     from freshrank.learner.models.softmax_regression import SoftmaxRegression as SoftmaxRegression
     from freshrank.learner.optimizers.adagrad import Adagrad as Adagrad
     from freshrank.learner.optimizers.adam import Adam as Adam

@@ -9,8 +9,7 @@ from typing import Any, cast
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.learner.models.base import ModelSpec
-from freshrank.learner.models.losses import Loss
-from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.losses import DownSampled, Loss
 
 
 def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:

@@ -22,8 +22,7 @@ from freshrank.actors.messages import Doubles, Floats, Inputs, Ints
 from freshrank.actors.parameters.uncertainty import WeightSampling
 from freshrank.learner.embeddings.pooling import ABSENT, distinct
 from freshrank.learner.models.base import Model, WithLinearPart
-from freshrank.learner.models.losses import LogLoss
-from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.losses import DownSampled, LogLoss
 from freshrank.learner.optimizers.averaged import Averaged, stepping
 from freshrank.learner.optimizers.base import KeepsSquares, Optimizer
 from freshrank.learner.parameters.input_cleaning import prepared

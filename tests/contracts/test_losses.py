@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learning import PoissonLoss
 
-from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear_regression import SquaredLoss
 from freshrank.learner.models.linear_svm import HingeLoss
-from freshrank.learner.models.losses import LogLoss, Loss
-from freshrank.learner.models.quantile_loss import QuantileLoss
+from freshrank.learner.models.losses import HuberLoss, LogLoss, Loss, QuantileLoss
 
 LOSSES: list[Loss] = [
     LogLoss(),

@@ -21,13 +21,11 @@ from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.gradients.squares import with_squares
 from freshrank.learner.models.base import Model, ModelSpec, WithLinearPart
 from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import HingeLoss, LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import LogLoss
-from freshrank.learner.models.quantile_loss import QuantileLoss
+from freshrank.learner.models.losses import HuberLoss, LogLoss, QuantileLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.adam import Adam
 from freshrank.learner.optimizers.base import Optimizer

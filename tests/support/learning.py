@@ -26,14 +26,18 @@ from freshrank.actors.messages import (
 from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear import LinearModel
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import LogLoss, Loss
-from freshrank.learner.models.quantile_loss import QuantileLoss
-from freshrank.learner.models.reweighted import ClassWeighted, DownSampled
+from freshrank.learner.models.losses import (
+    ClassWeighted,
+    DownSampled,
+    HuberLoss,
+    LogLoss,
+    Loss,
+    QuantileLoss,
+)
 from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegression
 from freshrank.learner.parameters.input_moments import no_moments
 from freshrank.learner.parameters.target_scale import kept_moments

@@ -18,8 +18,7 @@ from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.steps import gradient_arrays, gradients_from, gradients_to_json
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import LogLoss, Loss
-from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.losses import DownSampled, LogLoss, Loss
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.input_moments import COUNT, merge
 from freshrank.learner.parameters.weights import ModelWeights

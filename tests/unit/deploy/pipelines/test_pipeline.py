@@ -34,8 +34,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import side_topics
 from freshrank.feature_actors.streams.formats import Json
 from freshrank.learner import checkpoints
-from freshrank.learner.models.losses import LogLoss
-from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.losses import DownSampled, LogLoss
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"

@@ -12,8 +12,7 @@ from freshrank.actors.messages import Floats
 from freshrank.learner.evaluation.metrics import ScoreHistogram, exact_auc
 from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.models.linear_regression import SquaredLoss
-from freshrank.learner.models.losses import LogLoss
-from freshrank.learner.models.quantile_loss import QuantileLoss
+from freshrank.learner.models.losses import LogLoss, QuantileLoss
 
 
 def scored(rows: int, seed: int, rate: float = 0.1) -> tuple[Floats, Floats]:

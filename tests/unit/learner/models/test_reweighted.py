@@ -13,8 +13,7 @@ from freshrank import ClassWeighted, LinearRegression, LogisticRegression, Squar
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Floats
 from freshrank.learner.models.linear_svm import HingeLoss
-from freshrank.learner.models.losses import LogLoss, Loss
-from freshrank.learner.models.reweighted import DownSampled
+from freshrank.learner.models.losses import DownSampled, LogLoss, Loss
 
 LOSSES = [
     ClassWeighted(positive=5.0),

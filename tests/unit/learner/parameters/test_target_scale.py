@@ -6,12 +6,10 @@ from freshrank.benchmarks.robust.learning_run import LearningRun, Setup
 from freshrank.benchmarks.robust.streams import StreamRows
 from freshrank.learner.models.base import ModelSpec
 from freshrank.learner.models.deepfm import DeepFM
-from freshrank.learner.models.huber_loss import HuberLoss
 from freshrank.learner.models.linear_regression import LinearRegression, SquaredLoss
 from freshrank.learner.models.linear_svm import LinearSVM
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import Loss, learns_scale
-from freshrank.learner.models.quantile_loss import QuantileLoss
+from freshrank.learner.models.losses import HuberLoss, Loss, QuantileLoss, learns_scale
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.parameters.input_moments import moments_of, unscaled

@@ -14,8 +14,7 @@ from freshrank.learner.models.base import Model
 from freshrank.learner.models.deepfm import DeepFM
 from freshrank.learner.models.linear_regression import LinearRegression
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import LogLoss, residuals_of
-from freshrank.learner.models.reweighted import ClassWeighted, DownSampled
+from freshrank.learner.models.losses import ClassWeighted, DownSampled, LogLoss, residuals_of
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
 from freshrank.learner.optimizers.base import Optimizer

@@ -9,7 +9,8 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.models.losses import IdentityLink, Loss
+from freshrank.learner.models.losses.links import IdentityLink
+from freshrank.learner.models.losses.loss import Loss
 from freshrank.learner.optimizers.base import check_at_least
 
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.models.losses import Link, LogitLink, LogLoss, Loss
+from freshrank.learner.models.losses.links import Link, LogitLink
+from freshrank.learner.models.losses.log_loss import LogLoss
+from freshrank.learner.models.losses.loss import Loss
 from freshrank.learner.optimizers.base import check_at_least
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.models.losses import IdentityLink, Loss
+from freshrank.learner.models.losses.links import IdentityLink
+from freshrank.learner.models.losses.loss import Loss
 from freshrank.learner.optimizers.base import check_at_least
 
 # The unit of outputs is so many of `delta` at most.
