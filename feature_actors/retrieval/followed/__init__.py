@@ -1,0 +1,1 @@
+"""What the candidates of a replica depend on, read again and again."""
