@@ -18,7 +18,7 @@ from freshrank.benchmarks.chaos.faults import Fault, Handles
 from freshrank.benchmarks.chaos.producer_faults import Habit, writing
 from freshrank.benchmarks.chaos.topic_admin import make_topic
 from freshrank.benchmarks.workloads.shop_traffic import background
-from freshrank.deploy.servers.processes import Child
+from freshrank.deploy.servers.processes.child import Child
 
 # Bytes of the values of the client that fills Redis: a value takes memory also while it is refused,
 # so that smaller ones find room afterwards. Seconds between its tries to write more.

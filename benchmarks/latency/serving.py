@@ -32,7 +32,8 @@ from freshrank.benchmarks.workloads.shop_fixture import (
 from freshrank.benchmarks.workloads.system_process import can_score
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.external import ExternalServers, prepare_topics
-from freshrank.deploy.servers.processes import Child, free_port
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 USERS = 1_000

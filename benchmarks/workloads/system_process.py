@@ -18,7 +18,9 @@ from rich.console import Console
 
 from freshrank.actors.errors import Unavailable
 from freshrank.deploy.servers.external import ExternalServers
-from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask
 from freshrank.serve.api.responses import ReadyAnswer
 
 # Seconds for a cold Ray with Serve to become ready on two busy cores.

@@ -8,7 +8,8 @@ import ray
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.cluster import ray_environment, ray_processes
-from freshrank.deploy.servers.processes import children_apart, listens
+from freshrank.deploy.servers.processes.child import children_apart
+from freshrank.deploy.servers.processes.probing import listens
 
 # Bytes of the object store of a local cluster. The newest 32 deltas of a large model pass through
 # it; for small models 64 MB of /dev/shm, a container's default, would do.

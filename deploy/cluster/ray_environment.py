@@ -12,7 +12,7 @@ from freshrank.actors.clock import Clock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.snapshots.private_files import keep, temporary_folder
 from freshrank.deploy.cluster.ray_processes import mark_run
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve.access.certificate import Certificate
 from freshrank.serve.proxy.certificate_watch import CertificateWatch, ProxyFiles, give
 from freshrank.serve.proxy.haproxy_starter import write_starter

@@ -16,7 +16,7 @@ from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.http_client import KeepAliveClient
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve.access.api_keys import create_key
 from freshrank.serve.access.certificate import trusting
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.run_request import RunRequest
-from freshrank.deploy.servers.processes import check_port
+from freshrank.deploy.servers.processes.ports import check_port
 from freshrank.serve.access.certificate import read_certificate
 from freshrank.serve.access.request_guard import check_start
 

@@ -26,7 +26,10 @@ from freshrank.deploy.servers.kafka_login import (
     add_clients,
     write_settings,
 )
-from freshrank.deploy.servers.processes import Child, Server, free_port, listens
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import listens
+from freshrank.deploy.servers.processes.server import Server
 from freshrank.feature_actors.connectors.kafka.security import OPEN
 from freshrank.feature_actors.connectors.kafka.topics import check_brokers
 

@@ -18,7 +18,9 @@ from typing import Protocol, Self
 
 from freshrank.actors.errors import ConfigError, DependencyLost, Unavailable
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
-from freshrank.deploy.servers.processes import Child, Server, listens
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.probing import listens
+from freshrank.deploy.servers.processes.server import Server
 from freshrank.feature_actors.connectors.kafka.security import OPEN, KafkaSecurity
 
 # Seconds for Python, its imports and the broker: 0.2 s on an idle machine.

@@ -10,12 +10,9 @@ from urllib.parse import urlsplit
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.snapshots.private_files import temporary_folder
-from freshrank.deploy.servers.processes import (
-    Child,
-    Server,
-    ask_socket,
-    listens,
-)
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.probing import ask_socket, listens
+from freshrank.deploy.servers.processes.server import Server
 
 # Seconds. It is ready after 0.1 s on an idle machine.
 _START_TIMEOUT_S = 20.0

@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 
 from freshrank.actors.kernels import cache
-from freshrank.deploy.servers.processes import tethered
+from freshrank.deploy.servers.processes.child import tethered
 
 _COMMAND = (sys.executable, "-m", "freshrank.deploy.wiring.kernel_warmup")
 # Characters of the last line of a compiler that failed.

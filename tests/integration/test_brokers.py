@@ -19,7 +19,7 @@ from freshrank.deploy.servers import kafka_libraries
 from freshrank.deploy.servers.apache_kafka import ApacheKafka, kafka_available
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker, GivenBroker, open_broker
 from freshrank.deploy.servers.java import find_java
-from freshrank.deploy.servers.processes import check_port, free_port
+from freshrank.deploy.servers.processes.ports import check_port, free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics, partition_count
 

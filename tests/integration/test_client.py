@@ -12,7 +12,7 @@ from http_calls import candidates
 from serving import ReplicaUnderTest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve.app import build_app
 from freshrank.serve.client import Client
 from freshrank.serve.client.exchange import Patience

@@ -17,7 +17,7 @@ from serving import ReplicaFactory
 from sockets import open_sockets, open_sockets_until, processes_of
 
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve import deployment
 from freshrank.serve.settings import ServeSettings
 

@@ -20,7 +20,7 @@ from whole_system import PATIENCE_S, until
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.snapshots.private_files import temporary_folder
 from freshrank.deploy.servers.http_client import KeepAliveClient
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve.access.certificate import read_certificate, trusting
 from freshrank.serve.client import Client
 from freshrank.serve.client.exchange import Patience

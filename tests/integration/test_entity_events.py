@@ -18,7 +18,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
 from freshrank.benchmarks.polling import wait_for
 from freshrank.deploy.servers.brokers import Broker
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource

@@ -25,7 +25,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Version
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.examples.recommend import pipeline
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog

@@ -14,7 +14,8 @@ import pytest
 from haproxy import haproxy_starter
 from whole_system import until
 
-from freshrank.deploy.servers.processes import free_port, listens
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import listens
 
 # Ray's sections. Paths below /app belong to an application, other paths to none.
 CONFIGURATION = """\

@@ -17,7 +17,7 @@ from haproxy import haproxy_starter
 from sockets import open_sockets
 from whole_system import until
 
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 
 # Seconds for the kernel to kill it: milliseconds on an idle machine.
 SOON_S = 5.0

@@ -15,7 +15,8 @@ import pytest
 from haproxy import haproxy_starter
 from whole_system import PATIENCE_S, until
 
-from freshrank.deploy.servers.processes import free_port, listens
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import listens
 from freshrank.serve.proxy.ray_internals import ingress_environment
 
 CLIENTS = 8

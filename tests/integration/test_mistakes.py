@@ -24,7 +24,9 @@ from freshrank.deploy.commands import start
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import Broker
-from freshrank.deploy.servers.processes import Child, ask, free_port
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask
 from freshrank.deploy.servers.redis_server import find_redis
 from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
 from freshrank.deploy.wiring import assembly

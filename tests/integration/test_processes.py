@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.deploy.servers.processes import Child, ask, children_apart, free_port, listens
+from freshrank.deploy.servers.processes.child import Child, children_apart
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask, listens
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
 STUBBORN = [
@@ -110,7 +112,7 @@ def test_a_child_is_gone_when_its_parent_was_killed(how: signal.Signals, tmp_pat
         "import signal, sys, time; from pathlib import Path\n"
         # Ignored from the start where a shell has started the tests in the background.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from freshrank.deploy.servers.processes import Child\n"
+        "from freshrank.deploy.servers.processes.child import Child\n"
         f"child = Child('sleeper', {STUBBORN!r}, Path(sys.argv[1]))\n"
         "child.wait_until(lambda: 'up' in child.output(), 20)\n"
         "print(child.pid, flush=True); time.sleep(60)"

@@ -11,7 +11,9 @@ import redis
 from freshrank.actors.errors import ConfigError, StoreFull
 from freshrank.actors.messages import BEGINNING
 from freshrank.actors.protocols import WriteOutcome
-from freshrank.deploy.servers.processes import Child, ask_socket, free_port
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask_socket
 from freshrank.deploy.servers.redis_server import find_redis
 from freshrank.feature_actors.connectors.redis.connection import check_access
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore

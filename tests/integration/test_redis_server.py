@@ -19,7 +19,7 @@ import redis.asyncio
 import redis.exceptions
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.deploy.servers.processes import free_port
+from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 from freshrank.feature_actors.connectors.redis.connection import RedisConnection, check_access
 

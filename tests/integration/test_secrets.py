@@ -31,7 +31,10 @@ from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.java import find_java
 from freshrank.deploy.servers.kafka_libraries import kafka_libraries
-from freshrank.deploy.servers.processes import Child, Server, ask, free_port
+from freshrank.deploy.servers.processes.child import Child
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask
+from freshrank.deploy.servers.processes.server import Server
 from freshrank.deploy.servers.redis_server import RedisServer, find_redis
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.security import OPEN, KafkaSecurity

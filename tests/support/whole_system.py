@@ -22,7 +22,8 @@ import psutil
 from freshrank.actors.messages import Version
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.benchmarks.workloads.system_process import RunningSystem, kill_process
-from freshrank.deploy.servers.processes import ask, free_port
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.servers.processes.probing import ask
 from freshrank.deploy.servers.redis_server import RedisServer
 from freshrank.examples.recommend import Behaviour
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess

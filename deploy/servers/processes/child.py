@@ -1,13 +1,10 @@
-"""Servers as child processes: started, awaited, stopped, and killed when this process ends."""
+"""Child processes: started, awaited, stopped, and killed when this process ends."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
 
 import psutil
 
-from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.errors import Unavailable
 from freshrank.actors.snapshots.private_files import open_private
 
 # Runs in the child before the server: asks the kernel to send it SIGKILL when its parent ends
@@ -40,12 +36,6 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="freshrank-spawn
 # Set within `children_apart`.
 _APART = threading.Event()
 
-# The first and the last port that the kernel gives to a client that asks for none.
-_CLIENT_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
-# Ray's workers listen below.
-_LOWEST_PORT = 20_000
-_PORT_TRIES = 100
-
 # Seconds between two checks of a server that is starting; the fastest starts in 0.1 s.
 _CHECK_EVERY_S = 0.02
 
@@ -54,45 +44,6 @@ _GRACE_S = 5.0
 
 # The last lines of its log that the message quotes when a server does not start.
 _TAIL_LINES = 15
-
-_PORT_FIXES = {
-    "serve.port": "Choose another: --port, FRESHRANK_SERVE__PORT (and FRESHRANK_SERVE__HOST), or "
-    "`port` (and `host`) below [serve] in the settings' file.",
-    "serve.grpc_port": "Choose another (FRESHRANK_SERVE__GRPC_PORT); 0 takes a free one.",
-    "kafka.port": "Choose another: --kafka-port, FRESHRANK_KAFKA__PORT, or `port` below [kafka] in "
-    "the settings' file; 0 takes a free one.",
-}
-
-
-class Server:
-    """A server that is started here, as a context manager; subclasses know how."""
-
-    def start(self) -> None:
-        """Start it and wait until it answers. Raises Unavailable, or ConfigError with the fix."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Stop it and wait until it has ended; safe to call twice, or before `start`."""
-        raise NotImplementedError
-
-    @property
-    def ended(self) -> str | None:
-        """How it ended by itself; None while it runs, and for a server that others run."""
-        return None
-
-    def start_again(self) -> None:
-        """Start it once more at the same address, after it has ended by itself.
-
-        Raises Unavailable when that fails, DependencyLost when no start can help.
-        """
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
 
 
 def tethered(command: Sequence[str]) -> list[str]:
@@ -226,72 +177,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nothing listens at this moment.
-
-    It is below those that the kernel gives to clients: one of these could be taken before a server
-    listens, and a port in use as a client's refuses to be listened on.
-    """
-    try:
-        text = _CLIENT_PORTS.read_text(encoding="ascii")
-        ports = range(_LOWEST_PORT, int(text.split()[0]))
-    except (OSError, ValueError):  # no Linux: any port
-        ports = range(0)
-    for port in (*random.sample(ports, min(len(ports), _PORT_TRIES)), 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found: int = probe.getsockname()[1]
-            return found
-    raise Unavailable("ports", "the kernel has no free TCP port on 127.0.0.1")
-
-
-def check_port(host: str, port: int, setting: str = "serve.port") -> None:
-    """Raise ConfigError unless this process could listen on `port` of `host`, that of `setting`."""
-    place = f"{setting} {port} of {host}"
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        fix = _PORT_FIXES[setting]
-        problem = "another program listens there already"
-        if error.errno != errno.EADDRINUSE:
-            problem = f"listening there is not possible: {error.strerror}"
-        raise ConfigError(place, problem, fix) from error
-
-
-def listens(host: str, port: int, timeout_s: float = 1.0) -> bool:
-    """Whether a server accepts connections there."""
-    try:
-        socket.create_connection((host, port), timeout_s).close()
-    except OSError:
-        return False
-    return True
-
-
-def ask(host: str, port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
-    """Send `request` and return the first bytes of the response; b"" when there is none."""
-    try:
-        with socket.create_connection((host, port), timeout_s) as connection:
-            return _response(connection, request)
-    except OSError:
-        return b""
-
-
-def ask_socket(path: Path, request: bytes, timeout_s: float = 1.0) -> bytes:
-    """Do the same as `ask` with the server of a Unix socket."""
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(str(path))
-            return _response(connection, request)
-    except OSError:
-        return b""
-
-
-def _response(connection: socket.socket, request: bytes) -> bytes:
-    connection.sendall(request)
-    return connection.recv(4096)

@@ -1,0 +1,1 @@
+"""What all servers that are started here have in common."""
