@@ -27,7 +27,7 @@ from freshrank.learner.evaluation.progressive import ProgressiveValidation
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardEvent
-from freshrank.learner.guard.steps import Step
+from freshrank.learner.guard.undo.step import Step
 from freshrank.learner.learned_pipeline import LearnedPipeline
 from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.models.base import Model

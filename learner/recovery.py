@@ -8,10 +8,11 @@ import numpy as np
 
 from freshrank.actors.alerts import AlertKind, Severity
 from freshrank.actors.messages import Gradient, Ints, OffsetRange, Version
+from freshrank.learner.guard.held_back import HeldBack, examples_of
 from freshrank.learner.guard.quarantine import Quarantine, Refusal
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.states import GuardState
-from freshrank.learner.guard.steps import HeldBack, Step, examples_of
+from freshrank.learner.guard.undo.step import Step
 from freshrank.learner.metrics import LearnerMetrics
 from freshrank.learner.parameters.gradient_sum import total
 from freshrank.learner.parameters.training_state import TrainingState

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from freshrank.actors.messages import Bools, Gradient, Inputs, Ints, Probes
-from freshrank.learner.guard.steps import HeldBack, Step
+from freshrank.learner.guard.held_back import HeldBack
+from freshrank.learner.guard.undo.step import Step
 from freshrank.learner.parameters.training_state import Change, Rows
 
 

@@ -13,9 +13,9 @@ from freshrank.actors.messages import Doubles, Gradient
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.evaluation.loss_sums import kept_sums, loss_sums, no_sums
 from freshrank.learner.guard.change_point import worse_ranges
+from freshrank.learner.guard.held_back import HeldBack
 from freshrank.learner.guard.loss_drift import LossDriftDetector
-from freshrank.learner.guard.steps import (
-    HeldBack,
+from freshrank.learner.guard.undo.kept_gradients import (
     gradient_arrays,
     gradients_from,
     gradients_to_json,

@@ -13,13 +13,15 @@ from freshrank.actors.transitions import next_state
 from freshrank.learner.guard.bounds import GradientSizes, weights_error
 from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
 from freshrank.learner.guard.forgetting import forget_in
+from freshrank.learner.guard.held_back import HeldBack, examples_of
 from freshrank.learner.guard.isolation import IsolatedPartitions
 from freshrank.learner.guard.loss_drift import LossDriftDetector
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.guard.states import DUE, TRANSITIONS, GuardEvent, GuardState
-from freshrank.learner.guard.steps import HeldBack, Rollback, Step, UndoLog, examples_of
 from freshrank.learner.guard.trial import Trial
+from freshrank.learner.guard.undo.step import Rollback, Step
+from freshrank.learner.guard.undo.undo_log import UndoLog
 from freshrank.learner.models.losses import Loss
 
 # Examples that weights, or weights learned on top of them, must have scored before they count as

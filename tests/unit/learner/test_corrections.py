@@ -16,7 +16,11 @@ from freshrank.learner.evaluation.progressive import ProgressiveValidation, scor
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
 from freshrank.learner.guard.broken_weights import BrokenWeightsDetector
 from freshrank.learner.guard.loss_drift import LossDriftDetector
-from freshrank.learner.guard.steps import gradient_arrays, gradients_from, gradients_to_json
+from freshrank.learner.guard.undo.kept_gradients import (
+    gradient_arrays,
+    gradients_from,
+    gradients_to_json,
+)
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.losses import DownSampled, LogLoss, Loss
 from freshrank.learner.optimizers.sgd import SGD

@@ -10,7 +10,7 @@ from freshrank.actors.errors import IllegalTransition
 from freshrank.actors.messages import Version
 from freshrank.learner.guard.rollback import VALIDATION_EXAMPLES
 from freshrank.learner.guard.states import TRANSITIONS, GuardEvent, GuardState
-from freshrank.learner.guard.steps import Step
+from freshrank.learner.guard.undo.step import Step
 from freshrank.learner.parameters.gradient_sum import total
 
 

@@ -11,9 +11,9 @@ from learning import gradient
 
 from freshrank.actors.messages import Floats, Gradient
 from freshrank.learner.guard.forgetting import forget_in
+from freshrank.learner.guard.held_back import HeldBack
 from freshrank.learner.guard.isolation import IsolatedPartitions, Verdict
 from freshrank.learner.guard.loss_drift import LossDriftDetector
-from freshrank.learner.guard.steps import HeldBack
 from freshrank.learner.models.losses import LogLoss
 
 BATCH, TOLERANCE = 50, 0.3
