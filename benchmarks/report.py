@@ -87,6 +87,20 @@ def count_of(name: str, count: int) -> Figure:
     return Figure(name, count, "count", "higher")
 
 
+def latency_figures(
+    name: str, latencies_ms: Sequence[float], reach_ms: float | None = None
+) -> list[Figure]:
+    """Return the median and the 99th percentile of latencies, of which the latter is judged.
+
+    >>> [(one.name, one.value, one.reach) for one in latency_figures("read", [1.0, 1.0, 1.0], 2.0)]
+    [('read_p50_ms', 1.0, None), ('read_p99_ms', 1.0, 2.0)]
+    """
+    return [
+        Figure(f"{name}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
+        Figure(f"{name}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach_ms),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One run of one bench, with the machine and the versions that it ran on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ from freshrank.benchmarks.latency.probes import (
     UnusableAnswer,
 )
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure, count_of, must_be_zero, quantile
+from freshrank.benchmarks.report import Figure, count_of, latency_figures, must_be_zero
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, own_shop
 from freshrank.benchmarks.workloads.shop_traffic import background
 from freshrank.benchmarks.workloads.system_process import running_system
@@ -173,16 +173,9 @@ async def _read_impressions(kafka: KafkaAccess, topic: str, positions: Impressio
 def figures(features: ProbeResults, weights: ProbeResults, failed_requests: int) -> list[Figure]:
     """Return quantiles over the probes; failed requests of the traffic count as unanswered."""
     return [
-        *_quantiles("feature", features.latencies_ms, 100.0),
-        *_quantiles("weights", weights.latencies_ms, 500.0),
+        *latency_figures("feature", features.latencies_ms, 100.0),
+        *latency_figures("weights", weights.latencies_ms, 500.0),
         must_be_zero("unanswered", features.unanswered + weights.unanswered + failed_requests),
         count_of("feature_probes", len(features.latencies_ms)),
         count_of("weights_probes", len(weights.latencies_ms)),
-    ]
-
-
-def _quantiles(kind: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
-    return [
-        Figure(f"{kind}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
-        Figure(f"{kind}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
     ]

@@ -24,7 +24,7 @@ from freshrank.actors.errors import Unavailable
 from freshrank.actors.runtime import freeze_heap
 from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure, must_be_zero, quantile
+from freshrank.benchmarks.report import Figure, latency_figures, must_be_zero
 from freshrank.benchmarks.workloads.shop_events import TopicFiller, events_of, user_name
 from freshrank.benchmarks.workloads.shop_fixture import (
     changed_example,
@@ -227,19 +227,12 @@ def request_body(rng: np.random.Generator, *, filtered: bool) -> bytes:
 def figures(plain: Answers, filtered: Answers, probes: Answers) -> list[Figure]:
     """Return quantiles of the latencies, and how many candidates were ranked on average."""
     return [
-        *_quantiles("recommend", plain.latencies_ms, 15.0),
-        *_quantiles("recommend_filtered", filtered.latencies_ms, 15.0),
-        *_quantiles("event_to_recommendation", probes.latencies_ms, 100.0),
+        *latency_figures("recommend", plain.latencies_ms, 15.0),
+        *latency_figures("recommend_filtered", filtered.latencies_ms, 15.0),
+        *latency_figures("event_to_recommendation", probes.latencies_ms, 100.0),
         Figure("candidates_ranked", _mean(plain.ranked), "1", "higher"),
         Figure("candidates_ranked_filtered", _mean(filtered.ranked), "1", "higher"),
         must_be_zero("failed", plain.failed + filtered.failed + probes.failed),
-    ]
-
-
-def _quantiles(kind: str, latencies_ms: Sequence[float], reach: float) -> list[Figure]:
-    return [
-        Figure(f"{kind}_p50_ms", quantile(latencies_ms, 0.50), "ms", "lower"),
-        Figure(f"{kind}_p99_ms", quantile(latencies_ms, 0.99), "ms", "lower", reach),
     ]
 
 

@@ -32,7 +32,7 @@ from freshrank.benchmarks.latency import traffic_host
 from freshrank.benchmarks.latency.row_stages import Sighting, broker_stamps, stages
 from freshrank.benchmarks.module_process import run_module
 from freshrank.benchmarks.registry import BenchOptions
-from freshrank.benchmarks.report import Figure, must_be_zero, quantile
+from freshrank.benchmarks.report import Figure, latency_figures, must_be_zero
 from freshrank.benchmarks.throughput import ingest_host
 from freshrank.benchmarks.workloads.shop_fixture import external_servers, shop_file
 from freshrank.deploy.config.settings import Settings
@@ -236,15 +236,8 @@ def figures(found: dict[tuple[str, int], RowLatencies]) -> list[Figure]:
     made = []
     for (keys, rate), one in found.items():
         name = f"{NAMES[keys]}_{rate // 1000}k"
-        p99 = quantile(one.latencies_ms, 0.99)
-        made += [
-            Figure(f"{name}_p50_ms", quantile(one.latencies_ms, 0.50), "ms", "lower"),
-            Figure(f"{name}_p99_ms", p99, "ms", "lower", REACH_MS[keys]),
-        ]
+        made += latency_figures(name, one.latencies_ms, REACH_MS[keys])
         made.append(Figure(f"{name}_shard_cpu_us", one.cpu_us, "us", "lower"))
         for stage, spent_ms in one.stages_ms.items():
-            made += [
-                Figure(f"{name}_{stage}_p50_ms", quantile(spent_ms, 0.50), "ms", "lower"),
-                Figure(f"{name}_{stage}_p99_ms", quantile(spent_ms, 0.99), "ms", "lower"),
-            ]
+            made += latency_figures(f"{name}_{stage}", spent_ms)
     return [*made, must_be_zero("missing", sum(one.missing for one in found.values()))]
