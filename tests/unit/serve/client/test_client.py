@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,6 @@ from serving import ReplicaUnderTest
 from sync_replica import sync_transport
 
 from freshrank.actors.errors import RequestError, Unavailable
-from freshrank.actors.impressions import decode_impression
 from freshrank.serve.client import AsyncClient, Client
 from freshrank.serve.client.exchange import Patience
 
@@ -45,12 +45,7 @@ def table_of(*items: int) -> pa.Table:
 
 
 def request_ids(replica: ReplicaUnderTest) -> list[str]:
-    return [
-        decode_impression(value).request_id
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 99).values
-        if value is not None
-    ]
+    return [one.request_id for one in replica.impressions()]
 
 
 def test_each_method_gives_the_answer_of_its_route(client: Client) -> None:
@@ -324,6 +319,14 @@ def test_the_example_of_the_page_runs(
         for example in examples:
             exec(example, {})
     assert "[0.1, None] [SkippedCandidate(index=1" in capsys.readouterr().out
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
+    def described(kind: type) -> dict[str, inspect.Signature]:
+        public = {name: one for name, one in vars(kind).items() if not name.startswith("_")}
+        return {name: inspect.signature(one) for name, one in public.items()}
+
+    assert described(Client) == described(AsyncClient)
 
 
 def test_one_event_and_one_candidate_need_no_list(client: Client) -> None:
