@@ -24,6 +24,7 @@ from freshrank.actors.features.service import (
     RequestTypes,
     RowLookup,
 )
+from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import (
     Floats,
     IdField,
@@ -46,6 +47,7 @@ from freshrank.serve.scoring.served_pipeline import EventStream, ServedPipeline
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
+IMPRESSIONS = "shop.impressions"
 EVENT_SCHEMA: Mapping[str, JsonValue] = {
     "type": "object",
     "properties": {"user_id": {"type": "string"}},
@@ -269,7 +271,7 @@ class ReplicaUnderTest:
             entity="user",
             features=features or FakeFeatures(),
             streams=streams or [EventStream("behaviour", JsonCodec(), EVENT_SCHEMA)],
-            impressions_topic="shop.impressions",
+            impressions_topic=IMPRESSIONS,
             layout="abc",
             limits=limits or RequestLimits(),
             experiments=experiments,
@@ -311,6 +313,15 @@ class ReplicaUnderTest:
             ) as client,
         ):
             yield client
+
+    def impressions(self) -> list[Impression]:
+        """Those that it has logged, of one partition after the other."""
+        return [
+            decode_impression(value)
+            for partition in range(self.log.partitions)
+            for value in self.log.read(IMPRESSIONS, partition, 0, 1_000).values
+            if value is not None
+        ]
 
     async def _close(self) -> None:
         self.closed = True

@@ -13,7 +13,7 @@ from serving import EVENT_SCHEMA, FakeFeatures, JsonCodec, ReplicaUnderTest, Rev
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
-from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.actors.impressions import served_rows
 from freshrank.actors.protocols import Status
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.serve.api.requests import RequestLimits
@@ -66,13 +66,7 @@ def test_the_best_candidates_are_logged_exactly_as_they_were_scored(
 ) -> None:
     replica.store.kept[b"row:u1"] = b"4"
     answer = score(replica, show=2).json()
-    (record,) = [
-        value
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 10).values
-    ]
-    assert record is not None
-    impression = decode_impression(record)
+    (impression,) = replica.impressions()
     keys, inputs, scores = served_rows(impression, dense_width=1, id_width=1)
     assert impression.request_id == answer["request_id"]
     assert (impression.entity, impression.version, impression.layout) == ("u1", "1.5", "abc")
@@ -89,13 +83,8 @@ def test_an_answer_of_which_a_row_could_not_be_read_is_flagged_in_the_log(
 ) -> None:
     replica.store.away = True
     assert score(replica, show=2).json()["features"]["source"] == "outage"
-    (record,) = [
-        value
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 10).values
-    ]
-    assert record is not None
-    assert decode_impression(record).outage
+    (impression,) = replica.impressions()
+    assert impression.outage
 
 
 def test_nothing_is_logged_when_nothing_is_shown(replica: ReplicaUnderTest) -> None:

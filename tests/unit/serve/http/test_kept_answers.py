@@ -13,7 +13,6 @@ from fake_retriever import FakeRetriever, item
 from http_calls import candidates, get, post, talk
 from serving import ReplicaUnderTest
 
-from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Version
 from freshrank.serve.http import kept_answers
 
@@ -24,15 +23,6 @@ KEY = {"idempotency-key": "k-1"}
 def replica_of(clock: FakeClock | None = None) -> ReplicaUnderTest:
     retriever = FakeRetriever({"3": item(), "4": item("b")})
     return ReplicaUnderTest(retriever=retriever, clock=clock)
-
-
-def logged(replica: ReplicaUnderTest) -> list[Impression]:
-    return [
-        decode_impression(value)
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 99).values
-        if value is not None
-    ]
 
 
 PATHS: Mapping[str, dict[str, Any]] = {
@@ -56,7 +46,7 @@ def test_the_same_request_gets_the_same_answer_and_is_shown_once(path: str) -> N
     assert again.content == first.content
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
-    shown = logged(replica)
+    shown = replica.impressions()
     assert len(shown) == (2 if path == "/v1/score/batch" else 1)
     assert all(one.once for one in shown)
     assert len({one.request_id for one in shown}) == len(shown)
@@ -69,12 +59,12 @@ def test_another_replica_logs_the_same_id(path: str) -> None:
     here, there = replica_of(), replica_of()
     for replica in (here, there):
         assert post(replica, path, json=PATHS[path], headers=KEY).status_code == 200
-    ids = [sorted(one.request_id for one in logged(replica)) for replica in (here, there)]
+    ids = [sorted(one.request_id for one in replica.impressions()) for replica in (here, there)]
     assert ids[0] == ids[1]
     assert len(ids[0]) >= 1
     other = replica_of()
     post(other, path, json=PATHS[path], headers={"idempotency-key": "k-2"})
-    assert not {one.request_id for one in logged(other)} & set(ids[0])
+    assert not {one.request_id for one in other.impressions()} & set(ids[0])
 
 
 def test_an_empty_answer_has_the_id_of_the_key_too() -> None:
@@ -87,8 +77,8 @@ def test_without_a_key_each_request_is_another_one() -> None:
     replica = replica_of()
     for _ in range(2):
         post(replica, "/v1/score", json=BODY)
-    assert len({one.request_id for one in logged(replica)}) == 2
-    assert not any(one.once for one in logged(replica))
+    assert len({one.request_id for one in replica.impressions()}) == 2
+    assert not any(one.once for one in replica.impressions())
 
 
 def test_a_key_of_another_request_is_refused_while_it_is_kept() -> None:
@@ -152,7 +142,7 @@ def test_a_request_that_comes_while_the_first_is_answered_waits_for_it(
     first, again = talk(replica, story)
     assert first == again
     assert len(calls) == 1
-    assert len(logged(replica)) == 1
+    assert len(replica.impressions()) == 1
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä"])

@@ -14,7 +14,7 @@ from http_calls import candidates, get, post, talk
 from serving import FakeScorer, ReplicaUnderTest
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.impressions import Impression, decode_impression, served_draws
+from freshrank.actors.impressions import served_draws
 from freshrank.actors.messages import Floats, Inputs
 from freshrank.actors.parameters.uncertainty import WeightSampling
 from freshrank.serve.experiments.definitions import Arm, Experiment
@@ -49,19 +49,10 @@ def ids(answer: dict[str, Any]) -> list[int]:
     return [one["id"] for one in answer["items"]]
 
 
-def impressions(made: ReplicaUnderTest) -> list[Impression]:
-    return [
-        decode_impression(value)
-        for partition in range(4)
-        for value in made.log.read("shop.impressions", partition, 0, 999).values
-        if value is not None
-    ]
-
-
 def test_without_experiments_nothing_is_said_of_arms() -> None:
     made = replica([])
     assert "arms" not in recommend(made)
-    (logged,) = impressions(made)
+    (logged,) = made.impressions()
     assert (logged.arms, logged.explored) == ({}, None)
 
 
@@ -77,7 +68,7 @@ def test_an_arm_asks_its_sources_and_is_named_in_answer_and_impression(
     assert isinstance(made.service.retriever, FakeRetriever)
     (query,) = made.service.retriever.queries
     assert query.sources == sources
-    (logged,) = impressions(made)
+    (logged,) = made.impressions()
     assert (logged.arms, logged.explored) == ({"sources": arm}, None)
 
 
@@ -93,7 +84,7 @@ def test_a_list_that_explores_is_logged_with_its_propensities() -> None:
     made = replica([EVERYONE])
     answers = [recommend(made, k=4, show=3) for _ in range(30)]
     assert len({tuple(ids(answer)) for answer in answers}) > 5
-    for answer, logged in zip(answers, impressions(made), strict=True):
+    for answer, logged in zip(answers, made.impressions(), strict=True):
         assert logged.request_id == answer["request_id"]
         shown = np.frombuffer(logged.join_keys, np.int64).tolist()
         assert shown == ids(answer)[:3]
@@ -134,7 +125,7 @@ def test_limits_and_pages_hold_where_lists_explore() -> None:
         assert following["arms"] == {"all": "fresh"}
         assert len(ids(following)) == 3
         assert not set(ids(following)) & set(ids(answer))
-    assert [one.explored is not None for one in impressions(made)] == [True, False] * 20
+    assert [one.explored is not None for one in made.impressions()] == [True, False] * 20
 
 
 DRAWN = Experiment("all", [Arm("thompson", 1.0, explore=Thompson(samples=50))])
@@ -172,7 +163,7 @@ def test_a_list_is_drawn_by_weights_that_are_drawn(rules: Any, boosts: Any) -> N
     answers = [recommend(made, k=2, boosts=boosts, **rules) for _ in range(60)]
     assert len({ids(answer)[0] for answer in answers}) == 8
     assert len(set(drawn.seeds)) == 60, "other weights for each request"
-    for answer, logged in zip(answers, impressions(made), strict=True):
+    for answer, logged in zip(answers, made.impressions(), strict=True):
         assert logged.arms == {"all": "thompson"}
         assert [one["score"] for one in answer["items"]] == [0.1, 0.1], "of the weights that serve"
         draws = served_draws(logged)
@@ -190,14 +181,14 @@ def test_weights_are_drawn_once_for_a_list_and_not_for_those_that_follow() -> No
     scored = score(made, show=2)
     assert len(drawn.seeds) == 2
     assert scored["arms"] == {"all": "thompson"}
-    assert [one.explored is not None for one in impressions(made)] == [True, False, True]
+    assert [one.explored is not None for one in made.impressions()] == [True, False, True]
 
 
 def test_where_nothing_is_found_the_arm_is_named_too() -> None:
     made = replica([HALVES])
     answer = recommend(made, filters={"brand": "c"})
     assert (answer["items"], answer["arms"]) == ([], {"sources": "both"})
-    assert impressions(made) == []
+    assert made.impressions() == []
 
 
 def score(made: ReplicaUnderTest, **changes: Any) -> dict[str, Any]:
@@ -211,7 +202,7 @@ def test_the_shown_part_of_a_scored_ranking_explores() -> None:
     made.store.kept[b"row:u1"] = b"12"
     answers = [score(made, show=2) for _ in range(30)]
     assert len({tuple(answer["ranking"][:2]) for answer in answers}) > 3
-    for answer, logged in zip(answers, impressions(made), strict=True):
+    for answer, logged in zip(answers, made.impressions(), strict=True):
         ranking = answer["ranking"]
         assert sorted(ranking) == list(range(8))
         rest = [answer["scores"][place] for place in ranking[2:]]
@@ -230,7 +221,7 @@ def test_the_shown_part_of_a_scored_ranking_explores() -> None:
 def test_nothing_explores_where_nothing_is_shown() -> None:
     made = replica([EVERYONE])
     assert score(made, show=0)["ranking"] == list(range(8))
-    assert impressions(made) == []
+    assert made.impressions() == []
 
 
 def test_arms_and_draws_are_counted() -> None:

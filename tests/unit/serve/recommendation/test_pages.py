@@ -13,7 +13,7 @@ from fake_retriever import FakeRetriever, item
 from http_calls import candidates, get, post, talk
 from serving import ReplicaUnderTest
 
-from freshrank.actors.impressions import Impression, decode_impression
+from freshrank.actors.impressions import Impression
 from freshrank.serve.api.requests import RequestLimits
 from freshrank.serve.recommendation.following_pages import text_of
 
@@ -47,13 +47,7 @@ def ids(answer: httpx.Response) -> list[Any]:
 
 def logged(replica: ReplicaUnderTest) -> list[Impression]:
     """In the order of the log."""
-    found = [
-        decode_impression(value)
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 99).values
-        if value is not None
-    ]
-    return sorted(found, key=lambda one: one.at_ms)
+    return sorted(replica.impressions(), key=lambda one: one.at_ms)
 
 
 def test_boosts_multiply_the_scores_of_items_that_pass(replica: ReplicaUnderTest) -> None:

@@ -20,7 +20,6 @@ from serving import FakeModel, FakeScorer, ReplicaUnderTest, TwoTables
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.features.retrieval import Filter
-from freshrank.actors.impressions import Impression, decode_impression
 from freshrank.actors.messages import Floats, Inputs
 from freshrank.actors.protocols import StoreRead
 from freshrank.serve.explanation.explainer import Explainer
@@ -142,20 +141,11 @@ def test_the_best_of_each_value_are_chosen_where_a_request_wants_different_ones(
     assert notes(answer) == {"few_diverse": "`most_per` allows 2 of 6 candidates, 3 are wanted"}
 
 
-def impressions(replica: ReplicaUnderTest) -> list[Impression]:
-    return [
-        decode_impression(value)
-        for partition in range(4)
-        for value in replica.log.read("shop.impressions", partition, 0, 99).values
-        if value is not None
-    ]
-
-
 def test_exactly_the_items_that_are_answered_are_logged_as_they_were_scored(
     replica: ReplicaUnderTest,
 ) -> None:
     answer = recommend(replica, k=3).json()
-    (logged,) = impressions(replica)
+    (logged,) = replica.impressions()
     assert logged.request_id == answer["request_id"]
     assert (logged.entity, logged.version, logged.layout) == ("u1", "1.5", "abc")
     assert np.frombuffer(logged.join_keys, np.int64).tolist() == [7, 3, 4]
@@ -166,9 +156,9 @@ def test_exactly_the_items_that_are_answered_are_logged_as_they_were_scored(
 
 def test_a_request_says_how_many_of_the_items_are_shown(replica: ReplicaUnderTest) -> None:
     assert len(ids(recommend(replica, k=3, show=0))) == 3
-    assert impressions(replica) == []
+    assert replica.impressions() == []
     recommend(replica, k=3, show=1)
-    (logged,) = impressions(replica)
+    (logged,) = replica.impressions()
     assert np.frombuffer(logged.join_keys, np.int64).tolist() == [7]
 
 
@@ -188,7 +178,7 @@ def test_during_an_outage_of_the_store_items_are_answered_and_not_learned_from(
     answer = recommend(replica, k=2)
     assert ids(answer) == [3, 4]
     assert list(notes(answer)) == ["outage"]
-    (logged,) = impressions(replica)
+    (logged,) = replica.impressions()
     assert logged.outage
 
 
@@ -202,7 +192,7 @@ def test_an_empty_catalogue_is_an_empty_answer(
     assert answer.json()["features"]["source"] == "online"
     assert answer.json()["model"]["version"] == "1.5"
     assert notes(answer) == {"empty_catalogue": "the catalogue has no items"}
-    assert impressions(replica) == []
+    assert replica.impressions() == []
 
 
 def test_where_nothing_passes_the_answer_is_empty_and_says_so(replica: ReplicaUnderTest) -> None:
@@ -266,7 +256,7 @@ def test_rows_of_candidates_that_an_outage_hides_are_told(
     answer = recommend(replica)
     assert answer.json()["features"]["source"] == "stale"
     assert "outage" in notes(answer)
-    (logged,) = impressions(replica)
+    (logged,) = replica.impressions()
     assert logged.outage
 
 
@@ -309,7 +299,7 @@ def test_wrong_input_is_a_4xx_that_names_the_field(
     answer = recommend(replica, **changes)
     assert answer.status_code == status
     assert answer.json()["error"]["field"] == field
-    assert impressions(replica) == []
+    assert replica.impressions() == []
 
 
 def test_recommendations_are_counted_apart_from_scores(replica: ReplicaUnderTest) -> None:

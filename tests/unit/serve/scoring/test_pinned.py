@@ -12,7 +12,6 @@ from http_calls import candidates, get, post
 from serving import FakeModel, FakeScorer, ReplicaUnderTest
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.impressions import decode_impression
 from freshrank.actors.messages import Floats, Inputs, Version
 from freshrank.serve.experiments.definitions import Arm, Experiment
 from freshrank.serve.scoring.served_model import ServedModel
@@ -70,12 +69,7 @@ def test_an_arm_is_answered_by_its_weights_and_logged_with_them() -> None:
     assert answer["arms"] == {"weights": "old"}
     assert answer["model"]["version"] == "1.2"
     assert answer["ranking"] == [1, 0]
-    (logged,) = [
-        decode_impression(value)
-        for partition in range(4)
-        for value in made.log.read("shop.impressions", partition, 0, 9).values
-        if value is not None
-    ]
+    (logged,) = made.impressions()
     assert (logged.version, logged.arms) == ("1.2", {"weights": "old"})
     assert np.frombuffer(logged.scores, np.float32).tolist() == pytest.approx([0.9, 0.1])
 
