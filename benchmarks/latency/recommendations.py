@@ -44,8 +44,8 @@ CATEGORIES = 100
 USERS = 20_000
 EVENTS_PER_S = 1_000.0
 REQUESTS_PER_S = 100.0
-# Seconds of requests of each kind.
-SECONDS = 20.0
+# Seconds of requests of each kind; before that, of requests that are not measured.
+SECONDS, WARM_UP_S = 20.0, 10.0
 PROBES, PROBES_PER_S = 200, 5.0
 # Connections that requests share: as many as are under way at once on a slow machine.
 CONNECTIONS = 32
@@ -125,13 +125,16 @@ class _Bench:
             await self._until_filled(items)
         freeze_heap()  # no pauses of the garbage collector in the process that measures
         rng = np.random.default_rng(1)
+        with self._console.status("warming up"):
+            for filtered in (False, True):
+                await self._ask(rng, WARM_UP_S / 2, filtered=filtered)
         with self._console.status("requests"):
-            plain = await self._ask(rng, filtered=False)
+            plain = await self._ask(rng, SECONDS, filtered=False)
         with self._console.status("requests with filters"):
-            filtered = await self._ask(rng, filtered=True)
+            narrowed = await self._ask(rng, SECONDS, filtered=True)
         with self._console.status("probes"):
             probes = await self._probe(rng)
-        return plain, filtered, probes
+        return plain, narrowed, probes
 
     async def _until_filled(self, items: int) -> None:
         deadline = time.monotonic() + FILL_S
@@ -143,7 +146,7 @@ class _Bench:
                 await asyncio.sleep(LOOK_S)
         raise Unavailable("the replica", f"it has not read {items:,} items in {FILL_S:.0f} s")
 
-    async def _ask(self, rng: np.random.Generator, *, filtered: bool) -> Answers:
+    async def _ask(self, rng: np.random.Generator, seconds: float, *, filtered: bool) -> Answers:
         """Ask in an open loop."""
         answers, free = Answers(), asyncio.Queue[KeepAliveClient]()
         clients = [KeepAliveClient("127.0.0.1", self._port) for _ in range(CONNECTIONS)]
@@ -166,7 +169,7 @@ class _Bench:
             answers.latencies_ms.append((loop.time() - due) * 1000.0)
             answers.ranked.append(msgspec.json.decode(answer, type=_Recommended).candidates)
 
-        count = max(int(SECONDS * REQUESTS_PER_S * self._scale), 100)
+        count = max(int(seconds * REQUESTS_PER_S * self._scale), 100)
         began = loop.time()
         async with asyncio.TaskGroup() as running:
             for number in range(count):

@@ -189,21 +189,13 @@ class Fields(Mapping[str, Field]):
 
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
-        if is_compound(name):
+        found = self._known.get(name)
+        if found is None and self._with_elements:
+            found = self._of_elements.get(name)
+        if found is None:
+            if not is_compound(name):
+                raise self._unknown(name, place)
             return self._require_compound(name, place)
-        if name in self._unusable:
-            inner = [one for one in self._json_paths if one.startswith(f"{name}.") and one in self]
-            raise unusable(name, self._unusable[name], inner, place, lists=self._with_elements)
-        if name in self._of_elements and not self._with_elements:
-            raise many_values(name, self._of_elements[name].each, place)
-        known = self._listed()
-        if name not in known:
-            meant = self._renamed.get(name, name)
-            if self._unusable.get(name.partition(".")[0], "struct") not in ("struct", "list"):
-                meant = ""
-            fix = did_you_mean(meant, known, "It has:")
-            raise ConfigError(place, f"{self._place} has no field {name!r}", fix)
-        found = known[name]
         if kinds and found.kind not in kinds:
             wanted = " or ".join(kind.value.__name__ for kind in kinds)
             kind = f"{'a list of ' if found.each == name else ''}{found.kind.value.__name__}"
@@ -212,6 +204,19 @@ class Fields(Mapping[str, Field]):
                 place, f"the field {name!r} is {kind}", f"Name a field of {wanted}{listed}."
             )
         return found
+
+    def _unknown(self, name: str, place: str) -> ConfigError:
+        """Why `name` is no field that may be named here."""
+        if name in self._unusable:
+            inner = [one for one in self._json_paths if one.startswith(f"{name}.") and one in self]
+            return unusable(name, self._unusable[name], inner, place, lists=self._with_elements)
+        if name in self._of_elements:
+            return many_values(name, self._of_elements[name].each, place)
+        meant = self._renamed.get(name, name)
+        if self._unusable.get(name.partition(".")[0], "struct") not in ("struct", "list"):
+            meant = ""
+        fix = did_you_mean(meant, self, "It has:")
+        return ConfigError(place, f"{self._place} has no field {name!r}", fix)
 
     def _require_compound(self, name: str, place: str) -> Field:
         for part in key_parts(name):
