@@ -126,6 +126,11 @@ class Retriever(Protocol):
         ...
 
     @property
+    def choices(self) -> Mapping[str, Sequence[str | int]]:
+        """The possible values of those of `fields` and `lists` whose types list them."""
+        ...
+
+    @property
     def seen(self) -> Sequence[str]:
         """Names of the features that list items which the request's entity touched."""
         ...

@@ -92,6 +92,11 @@ class CandidateIndex:
         return self.catalogue.listed_types
 
     @property
+    def choices(self) -> Mapping[str, Sequence[str | int]]:
+        """The possible values of those of `fields` and `lists` whose types list them."""
+        return self.catalogue.choices
+
+    @property
     def seen(self) -> Sequence[str]:
         """Names of the features that list items which the request's entity touched."""
         return list(self.plan.seen)

@@ -8,10 +8,9 @@ from typing import Any
 
 from freshrank.actors.errors import RequestError, nearest
 
-# The form of msgspec's messages about a name that a type does not have.
-_NOT_KNOWN = re.compile(
-    r"(?:Object contains unknown field `|Invalid enum value ')(?P<name>.*)[`']", re.DOTALL
-)
+# The forms of msgspec's messages about a name, or a value, that a type does not have.
+_FIELD = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_VALUE = re.compile(r"Invalid enum value (?P<quote>'?)(?P<name>.*)(?P=quote)", re.DOTALL)
 
 # A field, or an element of a list, in the place of an error.
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
@@ -19,23 +18,38 @@ _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
 
 def is_unknown_field(reason: str) -> bool:
     """Whether an error is about a field that is not known, rather than about a value."""
-    return reason.startswith("Object contains unknown field ")
+    return _FIELD.fullmatch(reason) is not None
 
 
-def with_known_names(error: RequestError, known: Callable[[str], Sequence[str]]) -> RequestError:
+def unknown_name(reason: str) -> str | None:
+    """The field or value that an error says is not known; None: it is about something else.
+
+    >>> unknown_name("Object contains unknown field `prise`"), unknown_name("Invalid enum value 7")
+    ('prise', '7')
+    """
+    found = _FIELD.fullmatch(reason) or _VALUE.fullmatch(reason)
+    return found and found["name"]
+
+
+def with_known_names(
+    error: RequestError,
+    fields: Callable[[str], Sequence[str]],
+    values: Callable[[str], Sequence[str | int]] = lambda _: (),
+) -> RequestError:
     """`error`, or where it is about a name that is not known, one that lists those that are.
 
-    `known` gives them for the place of the error.
+    `fields` and `values` give, for the place of the error, the fields and the values that may stand
+    there.
 
     >>> error = RequestError("filters", "Object contains unknown field `prise`")
     >>> with_known_names(error, lambda place: ["price", "brand"]).reason
     'Object contains unknown field `prise`; did you mean `price`? It takes: `price`, `brand`'
     """
-    found = _NOT_KNOWN.fullmatch(error.reason)
-    if found is None:
+    name = unknown_name(error.reason)
+    if name is None:
         return error
-    names = known(error.field)
-    reason = f"{error.reason}{listed(found['name'], names)}"
+    known = (fields if is_unknown_field(error.reason) else values)(error.field)
+    reason = f"{error.reason}{listed(name, [str(one) for one in known])}"
     return RequestError(error.field, reason, error.status)
 
 

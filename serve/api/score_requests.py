@@ -32,6 +32,11 @@ T = TypeVar("T")
 _ON_BAD = ("on_bad_candidate", Literal["fail", "skip"], "fail")
 
 
+def _values(_place: str) -> Sequence[str]:
+    """Of the only field with a list of values."""
+    return get_args(_ON_BAD[1])
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreCall:
     """A checked request to score."""
@@ -127,7 +132,7 @@ class ScoreDecoder:
         except RequestError as error:
             found = self._without_bad(body)
             if found is None:
-                raise with_known_names(error, self._known) from error
+                raise with_known_names(error, self._known, _values) from error
             return found
 
     def _call(
@@ -174,11 +179,9 @@ class ScoreDecoder:
     def _skipped(self, number: int, error: RequestError) -> SkippedCandidate:
         inside = "" if error.field == "body" else f".{error.field}"
         placed = RequestError(f"candidates[{number}]{inside}", error.reason)
-        named = with_known_names(placed, self._known)
+        named = with_known_names(placed, self._known, _values)
         return SkippedCandidate(number, named.field, named.reason)
 
     def _known(self, place: str) -> Sequence[str]:
-        if place == _ON_BAD[0]:
-            return get_args(_ON_BAD[1])
         inside = place.startswith("candidates")
         return (self.candidate_type if inside else self.request_type).__struct_encode_fields__

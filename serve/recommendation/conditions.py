@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import GenericAlias
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 import msgspec
 
@@ -26,10 +26,22 @@ _OF_LISTS: Sequence[Comparison] = ("in", "not_in")
 _OF_SIZE: Sequence[Comparison] = ("lt", "le", "gt", "ge")
 
 
+class _Values(NamedTuple):
+    """What a field of the catalogue may be compared with."""
+
+    kind: type
+    listed: bool
+    """Whether the field is a list of them."""
+    choices: tuple[str | int, ...]
+    """All that there are; (): any of `kind`."""
+
+
 class Conditions:
     """The type of the ``filters`` of a request, which has a field for each of the catalogue.
 
-    So their number is bounded by that of the catalogue's fields.
+    So their number is bounded by that of the catalogue's fields. A value that a field cannot have,
+    because its type lists those that it can have, is an error as one of another type is: nothing
+    would be found, and no one told why.
 
     >>> conditions = Conditions({"price": float, "brand": str})
     >>> given = msgspec.json.decode(b'{"price": {"ge": 5, "lt": 9}}', type=conditions.type)
@@ -39,13 +51,22 @@ class Conditions:
     Filter(field='price', comparison='ge', value=5.0)
     """
 
-    def __init__(self, fields: Mapping[str, type], lists: Mapping[str, type] | None = None) -> None:
-        of = {name: (kind, False) for name, kind in fields.items()}
-        of |= {name: (kind, True) for name, kind in (lists or {}).items()}
-        by_kind = {one: _condition(*one) for one in dict.fromkeys(of.values())}
+    def __init__(
+        self,
+        fields: Mapping[str, type],
+        lists: Mapping[str, type] | None = None,
+        choices: Mapping[str, Sequence[str | int]] | None = None,
+    ) -> None:
+        self._choices = choices or {}
+        of = {
+            name: _Values(kind, listed, tuple(self._choices.get(name, ())))
+            for listed, kinds in ((False, fields), (True, lists or {}))
+            for name, kind in kinds.items()
+        }
+        by_kind = {one: _condition(one) for one in dict.fromkeys(of.values())}
         self.attributes = {name: f"field_{number}" for number, name in enumerate(of)}
         """By field of the catalogue: what it is called in types, where any name is allowed."""
-        self._known = {name: comparisons(*one) for name, one in of.items()}
+        self._known = {name: comparisons(one.kind, one.listed) for name, one in of.items()}
         self.type = msgspec.defstruct(
             "Filters",
             [
@@ -75,6 +96,12 @@ class Conditions:
         """The names that may stand at `place`, below ``filters``; empty: at ``filters`` itself."""
         return self._known.get(place, []) if place else list(self._known)
 
+    def values(self, place: str) -> Sequence[str | int]:
+        """The values that may stand at `place`, below ``filters``, where a type lists them."""
+        # A field may have dots in its name, and in a condition a comparison and a place follow it.
+        named = (name for name in self._choices if f"{place}[".startswith((f"{name}.", f"{name}[")))
+        return self._choices[max(named, key=len)]
+
 
 def comparisons(kind: type, listed: bool = False) -> list[Comparison]:
     """The comparisons that a field of a type, or a list of such, has.
@@ -88,18 +115,25 @@ def comparisons(kind: type, listed: bool = False) -> list[Comparison]:
     return [one for one in _COMPARISONS if sized or one not in _OF_SIZE]
 
 
-def _condition(kind: type, of_list: bool) -> Any:
+def _condition(values: _Values) -> Any:
     """A value, a list of values, or an object with comparisons, all of which have to hold."""
-    one = _TYPES[kind]
+    kind, of_list, choices = values
+    any_of_kind = _TYPES[kind]
+    one = cast(Any, Literal)[choices] if choices else any_of_kind
     listed = GenericAlias(list, (one,))
     several: Any = Annotated[listed, msgspec.Meta(max_length=MOST_VALUES)]
+    types = {
+        "is_null": bool,
+        **dict.fromkeys(_OF_LISTS, several),
+        **dict.fromkeys(_OF_SIZE, any_of_kind),
+    }
     condition = msgspec.defstruct(
         f"{_NAMES[kind]}{'List' if of_list else ''}Condition",
         [
             _optional(
                 f"{name}_",
                 name,
-                bool if name == "is_null" else several if name in _OF_LISTS else one,
+                types.get(name, one),
             )
             for name in comparisons(kind, of_list)
         ],

@@ -116,7 +116,7 @@ class RecommendDecoder:
         try:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
-            raise with_known_names(error, self._known) from error
+            raise self._types.explained(error, self._known, self._values) from error
         seen = request.exclude_seen
         if isinstance(seen, bool):
             seen = self._seen if seen else ()
@@ -136,9 +136,12 @@ class RecommendDecoder:
     def _known(self, place: str) -> Sequence[str]:
         if place == "body":
             return self.request_type.__struct_encode_fields__
+        return self._types.known(place)
+
+    def _values(self, place: str) -> Sequence[str | int]:
         if place.startswith("sources"):
             return self._sources
-        return self._seen if place.startswith("exclude_seen") else self._types.known(place)
+        return self._seen if place.startswith("exclude_seen") else self._types.values(place)
 
 
 class NextPageDecoder:
@@ -186,7 +189,7 @@ class SimilarDecoder:
         try:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
-            raise with_known_names(error, self._known) from error
+            raise self._types.explained(error, self._known, self._types.values) from error
         items = dict.fromkeys(self._types.canonical(request.items, "items"))
         return SimilarCall(tuple(items), self._types.selection(request))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
+from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Boost, Filter, Retriever
+from freshrank.serve.api.known_names import unknown_name, with_known_names
 from freshrank.serve.recommendation.conditions import Conditions
 from freshrank.serve.recommendation.diversity import Diversity, Mmr
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
@@ -53,7 +55,8 @@ class SelectionTypes:
     def __init__(self, pipeline: ServedPipeline, retriever: Retriever) -> None:
         self._pipeline = pipeline
         self._retriever = retriever
-        self._conditions = Conditions(retriever.fields, retriever.lists)
+        self._lists = retriever.lists
+        self._conditions = Conditions(retriever.fields, retriever.lists, retriever.choices)
         attributes = self._conditions.attributes
         self._attributes = {name: attributes[name] for name in retriever.fields}
         few = Annotated[int, msgspec.Meta(ge=1, le=MOST_ITEMS)]
@@ -151,10 +154,36 @@ class SelectionTypes:
         place = _BOOST.sub("boosts", place)
         if place in _NAMES:
             return _NAMES[place]
-        if place == "diversify.most_per" or place.startswith("diversify.mmr.fields"):
+        if place == "diversify.most_per":
             return list(self._attributes)
-        place = place.removeprefix("boosts.")
-        return self._conditions.known(place.removeprefix("filters").removeprefix("."))
+        return self._conditions.known(_of_filters(place))
+
+    def values(self, place: str) -> Sequence[str | int]:
+        """The values that may stand at `place` of a request, where a type lists them."""
+        if place.startswith("diversify.mmr.fields"):
+            return list(self._attributes)
+        return self._conditions.values(_of_filters(_BOOST.sub("boosts", place)))
+
+    def explained(
+        self,
+        error: RequestError,
+        known: Callable[[str], Sequence[str]],
+        values: Callable[[str], Sequence[str | int]],
+    ) -> RequestError:
+        """`error` as `with_known_names` gives it; of a list that items should differ by, why not.
+
+        `known` and `values` are of the whole request.
+        """
+        name = unknown_name(error.reason)
+        if name not in self._lists or not error.field.startswith("diversify."):
+            return with_known_names(error, known, values)
+        fields = ", ".join(f"`{one}`" for one in self._attributes)
+        reason = f"`{name}` is a list of values, and items differ by fields of one value: {fields}"
+        return RequestError(error.field, reason, error.status)
+
+
+def _of_filters(place: str) -> str:
+    return place.removeprefix("boosts.").removeprefix("filters").removeprefix(".")
 
 
 def names_type(known: Sequence[str], fewest: int) -> Any:

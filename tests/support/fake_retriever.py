@@ -48,8 +48,8 @@ class FakeRetriever:
     seen: Sequence[str] = ("recent", "bought")
     sources: Sequence[str] = ("popular", "co_visited")
     fields: Mapping[str, type] = {"brand": str, "price": float, "stock": int}
-
     lists: Mapping[str, type] = {}
+    choices: Mapping[str, Sequence[str | int]] = {}
 
     def __init__(self, catalogue: Mapping[str, Row], *, integer_keys: bool = True) -> None:
         self.catalogue = catalogue

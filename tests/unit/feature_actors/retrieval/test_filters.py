@@ -1,7 +1,7 @@
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -132,6 +132,21 @@ def test_lists_are_not_compared_by_size_and_numbers_in_lists_are_shown_alone() -
         passing(index, [Filter("year", "eq", 5)])
     assert index.listed_types == {"genres": str, "years": int}
     assert list(index.lists) == ["genres", "years", "sizes"]
+
+
+def test_the_values_of_fields_whose_types_list_them_are_known() -> None:
+    class Garment(msgspec.Struct):
+        item: str
+        colour: Literal["red", "blue"] | None
+        size: Literal[38, 40]
+        on_sale: bool
+        cuts: list[Literal["slim", "wide"]] = []
+        tags: list[str] = []
+
+    index = ItemCatalogue(Table("garments", key=item, schema=Garment), most=10)
+    assert index.choices == {
+        "colour": ("blue", "red"), "size": (38, 40), "on_sale": (0, 1), "cuts": ("slim", "wide")
+    }  # fmt: skip
 
 
 HOLDS: Mapping[Comparison, Callable[[Any, Any], Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -324,6 +324,46 @@ def test_lists_are_filtered_by_their_values_and_neither_by_size_nor_for_diversit
     described = PIPELINE.describe(1, films).catalogue
     assert described is not None
     assert described.fields["tags"] == "list[str]"
+
+
+def test_a_value_that_a_field_cannot_have_is_refused_with_those_that_it_can() -> None:
+    class Garments(FakeRetriever):
+        fields: Mapping[str, type] = {"colour": str, "size": int, "size.of": str}
+        lists: Mapping[str, type] = {"cuts": str, "tags": str}
+        choices: Mapping[str, Sequence[str | int]] = {
+            "colour": ("blue", "red"), "size": (38, 40), "size.of": ("uk",), "cuts": ("slim",)
+        }  # fmt: skip
+
+    types = SelectionTypes(PIPELINE, Garments({}))
+    decoder = RecommendDecoder(PIPELINE, Garments({}), types)
+
+    def reason(place: str, **body: Any) -> str:
+        request = msgspec.json.encode({"user": "u1", **body})
+        with pytest.raises(RequestError) as caught:
+            decoder.decode(request)
+        assert (caught.value.field, caught.value.status) == (place, 422)
+        return caught.value.reason
+
+    colours = "did you mean `red`? It takes: `blue`, `red`"
+    assert reason("filters.colour", filters={"colour": "rad"}).endswith(f"'rad'; {colours}")
+    assert colours in reason("filters.colour[1]", filters={"colour": ["blue", "rad"]})
+    assert colours in reason("filters.colour.ne", filters={"colour": {"ne": "rad"}})
+    assert colours in reason("filters.colour.in[0]", filters={"colour": {"in": ["rad"]}})
+    assert "It takes: `eq`" in reason("filters.colour", filters={"colour": {"rad": "red"}})
+    boost = {"filters": {"colour": "rad"}, "factor": 2}
+    assert colours in reason("boosts[0].filters.colour", boosts=[boost])
+    assert "value 39. It takes: `38`, `40`" in reason("filters.size", filters={"size": 39})
+    assert "It takes: `uk`" in reason("filters.size.of.eq", filters={"size.of": {"eq": "us"}})
+    assert "It takes: `slim`" in reason("filters.cuts[0]", filters={"cuts": ["slm"]})
+    fine = {"colour": ["red"], "size": {"lt": 39, "in": [38.0]}, "tags": "any"}
+    filters = decoder.decode(msgspec.json.encode({"user": "u", "filters": fine})).selection.filters
+    assert [(one.comparison, one.value) for one in filters] == [
+        ("in", ["red"]), ("in", [38]), ("lt", 39), ("eq", "any")
+    ]  # fmt: skip
+    one_value = "`tags` is a list of values, and items differ by fields of one value: `colour`, "
+    assert one_value in reason("diversify.most_per", diversify={"most_per": {"tags": 1}})
+    mmr = {"mmr": {"fields": ["tags"]}}
+    assert one_value in reason("diversify.mmr.fields[0]", diversify=mmr)
 
 
 def test_a_field_of_the_catalogue_may_have_any_name() -> None:
