@@ -20,6 +20,7 @@ class Explanation:
     >>> one = Explanation(
     ...     InputLayout(("price",), (IdField("item"),)),
     ...     score=0.5, output=0.0, base=-1.0, dense=np.array([0.75]), fields=np.array([0.25]),
+    ...     is_logit=True,
     ... )
     >>> one.residual, one.sizes()
     (0.0, {'price': 0.75, 'item': 0.25})
@@ -37,6 +38,9 @@ class Explanation:
     """float64[d]: what each dense input adds to the base."""
     fields: Doubles
     """float64[F]: what each id field adds, all ids of a bag together."""
+    is_logit: bool
+    """Whether the output is the log-odds of a probability; else it is as the model's link has it,
+    of a regression the prediction itself, in the unit of the labels."""
     of_class: str | None = None
     """The likeliest class, whose probability and output these are; None where there are none."""
 

@@ -14,7 +14,8 @@ from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.embeddings.table import KeyedTable
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import contributions
-from freshrank.learner.models.losses import learns_scale
+from freshrank.learner.models.losses import LogitLink, learns_scale
+from freshrank.learner.models.softmax_regression import SoftmaxLink
 from freshrank.learner.optimizers.averaged import Averaged
 from freshrank.learner.optimizers.base import (
     OF_NUMBER,
@@ -201,6 +202,7 @@ class ModelWeights:
         pooled, dense = self.table.pool(ids, self.starts), self.dense.copy()
         outputs = self.model.outputs(dense, x, pooled)
         target, layout, classes = self.target, self.model.layout, self.model.loss.classes
+        is_logit = isinstance(self.model.loss.link, LogitLink | SoftmaxLink)
         scores, likeliest = target.predictions(outputs), np.zeros(len(x), np.int64)
         if classes:
             likeliest = outputs.argmax(axis=1)
@@ -213,7 +215,14 @@ class ModelWeights:
             of_dense, of_fields = target.deviation * found.dense[0], found.fields[0]
             of_class = classes[likeliest[row]] if classes else None
             return Explanation(
-                layout, score, output, base, of_dense, target.deviation * of_fields, of_class
+                layout,
+                score,
+                output,
+                base,
+                of_dense,
+                target.deviation * of_fields,
+                is_logit,
+                of_class,
             )
 
         return map(explanation, range(len(x)), scores.tolist(), target.of_labels(outputs).tolist())

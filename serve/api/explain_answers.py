@@ -16,7 +16,7 @@ from freshrank.serve.api.responses import (
 
 
 class Contribution(msgspec.Struct):
-    """What one input of the model adds to the logit of a candidate."""
+    """What one input of the model adds to the logit, or output, of a candidate."""
 
     input: str
     """The name of the feature, match, cross or field of the context."""
@@ -28,15 +28,19 @@ class Contribution(msgspec.Struct):
     contribution: float
 
 
-class CandidateExplanation(msgspec.Struct):
-    """How the score of a candidate comes about: base, contributions and residual are the logit."""
+class CandidateExplanation(msgspec.Struct, kw_only=True):
+    """How the score of a candidate comes about: base, contributions and residual add up to it."""
 
     score: float
     """As POST /v1/score gives it."""
-    logit: float
-    """The model's raw output, of which its link makes the score: of a probability its log-odds."""
+    logit: float | msgspec.UnsetType = msgspec.UNSET
+    """Of a score that is a probability: its log-odds, which base, contributions and residual are
+    together."""
+    output: float | msgspec.UnsetType = msgspec.UNSET
+    """Of another score: what base, contributions and residual are together. Of a regression the
+    score itself, in the unit of the target; of a margin the margin."""
     base: float
-    """The logit where every number is at its mean and there is no id."""
+    """The logit, or output, where every number is at its mean and there is no id."""
     residual: float
     """What base and contributions leave over: rounding, unless a model of the pipeline's own has
     to be explained by differences and is too rough for them."""

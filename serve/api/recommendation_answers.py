@@ -58,8 +58,9 @@ class RecommendedItem(msgspec.Struct):
     boosted_score: float | msgspec.UnsetType = msgspec.UNSET
     """What it is ranked by, where the request has boosts: no probability."""
     reasons: list[Contribution] | msgspec.UnsetType = msgspec.UNSET
-    """What inputs of the model add to the logit, the largest first whatever its sign; as many as
-    `explain` wants. Of the first items only: as many as POST /v1/explain takes."""
+    """What inputs of the model add to the logit, or output (see POST /v1/explain), the largest
+    first whatever its sign; as many as `explain` wants. Of the first items only: as many as POST
+    /v1/explain takes."""
 
 
 class RecommendAnswer(msgspec.Struct):

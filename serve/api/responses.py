@@ -206,7 +206,9 @@ class PipelineAnswer(msgspec.Struct):
     streams: list[str]
     """The topics of events."""
     event_schema: dict[str, Json]
-    """JSON schema of one event of the first stream; ``/openapi.json`` has those of all."""
+    """JSON schema of one event of the first stream."""
+    event_schemas: dict[str, dict[str, Json]]
+    """By topic: the same of each of `streams`."""
     samples: dict[str, Json]
     """Examples for the page."""
     show: int

@@ -121,9 +121,11 @@ def _explained(one: Explanation, values: Mapping[str, JsonValue]) -> CandidateEx
     ]
     contributions.sort(key=lambda each: -abs(each.contribution))
     (score,) = rounded(np.array([one.score], np.float32))
+    output = round(one.output, _DECIMALS)
     return CandidateExplanation(
         score=score,
-        logit=round(one.output, _DECIMALS),
+        logit=output if one.is_logit else msgspec.UNSET,
+        output=msgspec.UNSET if one.is_logit else output,
         base=round(one.base, _DECIMALS),
         residual=round(one.residual, _DECIMALS),
         contributions=contributions,

@@ -98,6 +98,7 @@ class ServedPipeline:
             candidate={in_json: self.features.context[name].__name__ for name, in_json in fields},
             streams=[stream.topic for stream in self.streams],
             event_schema=dict(self.streams[0].schema),
+            event_schemas={stream.topic: dict(stream.schema) for stream in self.streams},
             samples=dict(self.samples),
             show=show,
             bounds=LimitsInfo(

@@ -15,7 +15,8 @@ from freshrank.actors.messages import Doubles, Floats, InputLayout
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.explanation.contributions import WithContributions, contributions
-from freshrank.learner.models.losses import Loss
+from freshrank.learner.models.losses import LogitLink, Loss
+from freshrank.learner.models.softmax_regression import SoftmaxLink
 from freshrank.learner.parameters.weights import ModelWeights
 
 seeds = st.integers(0, 2**32 - 1)
@@ -46,7 +47,7 @@ def parts(weights: ModelWeights, rows: int, seed: int) -> tuple[Floats, Floats, 
 
 @settings(deadline=None, max_examples=60)
 @given(names, seeds)
-def test_base_and_contributions_add_up_to_the_logit(name: str, seed: int) -> None:
+def test_base_and_contributions_add_up_to_the_output(name: str, seed: int) -> None:
     weights = random_weights(EVERY[name], seed)
     taken = inputs(weights.model.layout, 6, seed)
     scores, classes = weights.score(taken), weights.model.loss.classes
@@ -57,6 +58,7 @@ def test_base_and_contributions_add_up_to_the_logit(name: str, seed: int) -> Non
         added = one.base + one.dense.sum() + one.fields.sum()
         assert added == pytest.approx(one.output, abs=1e-4)
         assert one.residual == pytest.approx(one.output - added, abs=1e-9)
+        assert one.is_logit == isinstance(weights.model.loss.link, LogitLink | SoftmaxLink)
         if classes:
             assert one.of_class in classes
             continue

@@ -174,6 +174,7 @@ class FakeScorer:
     """The favourite scores 0.9, the rest 0.1."""
 
     layout = InputLayout(("wanted",), (IdField("item_id"),))
+    is_logit = True
 
     def score(self, inputs: Inputs) -> Floats:
         return (0.1 + 0.8 * inputs.dense[:, 0]).astype(np.float32)
@@ -181,7 +182,7 @@ class FakeScorer:
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
         for wanted, score in zip(inputs.dense[:, 0], self.score(inputs).tolist(), strict=True):
             added = np.array([0.8 * wanted])
-            yield Explanation(self.layout, score, score, 0.1, added, np.zeros(1))
+            yield Explanation(self.layout, score, score, 0.1, added, np.zeros(1), self.is_logit)
 
 
 class FakeModel:

@@ -20,8 +20,10 @@ class _KindRules(NamedTuple):
 
     needed: Sequence[tuple[str, str]]
     """The fields without which there is no such event, in Python and in JSON."""
-    foreign: Sequence[str]
-    """The fields of other kinds."""
+    own: Sequence[str]
+    """The fields of this kind, in JSON."""
+    foreign: Sequence[tuple[str, str]]
+    """The fields of other kinds, in Python and in JSON."""
     defaults: Sequence[tuple[str, Callable[[], object]]]
     """The fields that have another value than None where a record has none."""
 
@@ -30,8 +32,9 @@ def one_struct(schema: Any, place: str) -> type[msgspec.Struct]:
     """The struct that has the fields of all kinds of a union, and the tag; no union stays as it is.
 
     A field that some kind lacks may be None, and is None in the events of that kind, whatever their
-    records hold. An event is refused where it lacks a field that its own kind has to have. Raises
-    ConfigError for kinds without a tag, and for a field that has two types.
+    records hold; a subclass that forbids unknown fields refuses it there, too. An event is refused
+    where it lacks a field that its own kind has to have. Raises ConfigError for kinds without a tag,
+    and for a field that has two types.
 
     >>> Click = msgspec.defstruct("Click", [("user", str)], tag="click")
     >>> Order = msgspec.defstruct("Order", [("user", str), ("price", float)], tag="order")
@@ -57,7 +60,8 @@ def one_struct(schema: Any, place: str) -> type[msgspec.Struct]:
     for name, having in members.items():
         _check_alike(name, having, place)
         fields.append(_of_all_kinds(name, having, everywhere=len(having) == len(kinds)))
-    rules = {kind.tag: _rules(kind, members) for kind in kinds}
+    names = {name: field.encode_name for name, ((_, field), *_) in members.items()}
+    rules = {kind.tag: _rules(kind, names) for kind in kinds}
     return msgspec.defstruct(
         "Or".join(kind.cls.__name__ for kind in kinds),
         fields,
@@ -110,8 +114,9 @@ def _of_all_kinds(
     return name, annotation, msgspec.field(default=None, name=described.encode_name)
 
 
-def _rules(kind: inspect.StructType, names: Mapping[str, object]) -> _KindRules:
-    own = {field.name for field in kind.fields}
+def _rules(kind: inspect.StructType, names: Mapping[str, str]) -> _KindRules:
+    """The rules of a kind; `names` are those of all fields in Python, with those in JSON."""
+    own = {field.name: field.encode_name for field in kind.fields}
     never_none = [field for field in kind.fields if not without_none(field.type)[1]]
     needed = [(field.name, field.encode_name) for field in never_none if field.required]
     defaults: list[tuple[str, Callable[[], object]]] = []
@@ -120,7 +125,8 @@ def _rules(kind: inspect.StructType, names: Mapping[str, object]) -> _KindRules:
             defaults.append((field.name, field.default_factory))
         elif field.default is not _NO_DEFAULT and field.default is not None:
             defaults.append((field.name, _giving(field.default)))
-    return _KindRules(needed, [name for name in names if name not in own], defaults)
+    foreign = [both for both in names.items() if both[0] not in own]
+    return _KindRules(needed, list(own.values()), foreign, defaults)
 
 
 def _giving(value: object) -> Callable[[], object]:
@@ -131,13 +137,18 @@ def _check_of(tag: str, rules: Mapping[Any, _KindRules]) -> Callable[[Any], None
     """The ``__post_init__`` that makes an event what its kind says. Raises ValueError."""
 
     def check(event: Any) -> None:
-        needed, foreign, defaults = rules[getattr(event, tag)]
+        kind = getattr(event, tag)
+        needed, own, foreign, defaults = rules[kind]
         for name, in_json in needed:
             if getattr(event, name) is None:
                 raise ValueError(f"Object missing required field `{in_json}`")
-        for name in foreign:
-            if getattr(event, name) is not None:
-                setattr(event, name, None)
+        for name, in_json in foreign:
+            if getattr(event, name) is None:
+                continue
+            if type(event).__struct_config__.forbid_unknown_fields:
+                known = ", ".join(f"`{one}`" for one in (tag, *own))
+                raise ValueError(f"{kind!r} has no such field, only {known} - at `$.{in_json}`")
+            setattr(event, name, None)
         for name, value in defaults:
             if getattr(event, name) is None:
                 setattr(event, name, value())

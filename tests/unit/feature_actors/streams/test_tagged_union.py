@@ -79,6 +79,22 @@ EVENTS = [
 ]
 
 
+def test_a_posted_event_with_a_field_of_another_kind_is_refused_and_a_record_is_not() -> None:
+    def posted(number: int, *, closed: bool = True) -> bytes:
+        document = json.dumps(EVENTS[number]).encode()
+        return Codec(stream(), closed=closed).record(document, START_MS)[1]
+
+    for number in (0, 1, 2, 4):
+        assert json.loads(posted(number)) == EVENTS[number]
+    reason = "'click' has no such field, only `type`, `eventId`, `userId`, `at`, `rank`, `page`"
+    with pytest.raises(BadRecord) as caught:
+        posted(3)
+    assert caught.value.reason == f"{reason} - at `$.totalPrice`"
+    assert posted(3, closed=False)
+    void = event("login", 5, totalPrice=None)
+    assert Codec(stream(), closed=True).record(json.dumps(void).encode(), START_MS)
+
+
 def test_all_kinds_have_all_fields_and_what_a_kind_lacks_is_null() -> None:
     fields = stream().fields
     assert fields["type"].choices == ("click", "login", "purchase")

@@ -67,7 +67,7 @@ class Signs(FakeScorer):
     def explain(self, inputs: Inputs) -> Iterator[Explanation]:
         for one in super().explain(inputs):
             yield Explanation(
-                self.layout, one.score, one.output, 0.0, np.array([0.25]), np.array([-0.75])
+                self.layout, one.score, one.output, 0.0, np.array([0.25]), np.array([-0.75]), True
             )
 
 
@@ -87,7 +87,21 @@ def test_the_largest_contribution_comes_first_whatever_its_sign(
     (one,) = answer.candidates
     assert one is not None
     assert [each.contribution for each in one.contributions] == [-0.75, 0.25]
+    assert one.logit is not msgspec.UNSET
     assert one.residual == pytest.approx(one.logit + 0.5)
+
+
+class Numbers(FakeScorer):
+    is_logit = False
+
+
+def test_a_score_that_is_no_probability_has_an_output_and_no_logit(
+    replica: ReplicaUnderTest,
+) -> None:
+    answer = asyncio.run(service_of(replica, Numbers()).explain(body_of(3)))
+    (one,) = msgspec.to_builtins(answer)["candidates"]
+    assert "logit" not in one
+    assert one["output"] == pytest.approx(one["score"], abs=1e-6)
 
 
 def test_nothing_is_logged_and_no_score_is_counted(replica: ReplicaUnderTest) -> None:

@@ -269,7 +269,12 @@ def test_posted_events_are_written_in_the_format_of_their_stream() -> None:
 
 
 def test_the_streams_are_described(two_streams: ReplicaUnderTest) -> None:
-    assert get(two_streams, "/v1/pipeline").json()["streams"] == ["clicks", "orders"]
+    described = get(two_streams, "/v1/pipeline").json()
+    assert described["streams"] == ["clicks", "orders"]
+    assert described["event_schemas"] == {
+        stream.topic: stream.schema for stream in two_streams.service.pipeline.streams
+    }
+    assert described["event_schema"] == described["event_schemas"]["clicks"]
     (stream,) = get(two_streams, "/openapi.json").json()["paths"]["/v1/events"]["post"][
         "parameters"
     ]
