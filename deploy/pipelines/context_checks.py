@@ -34,6 +34,12 @@ def check_context(
             'Write what a candidate carries, as in ["item_id"].',
         )
     for index, name in enumerate(context):
+        if not isinstance(name, DeclaredEntry):
+            raise ConfigError(
+                f"{place}.context[{index}]",
+                f"{name!r} is no field",
+                'Write its name, as in "item_id", or that of a table, as in catalogue.price.',
+            )
         if isinstance(name, str):
             stream.fields.require_own(name, f"{place}.context[{index}]")
     label.check(stream.fields)

@@ -20,6 +20,7 @@ from freshrank.deploy.pipelines.candidates import (
     plans_beside,
 )
 from freshrank.deploy.pipelines.context_checks import check_context, check_relative
+from freshrank.deploy.pipelines.declared_kinds import check_kinds
 from freshrank.deploy.pipelines.experiments import check_experiments, check_uncertainty
 from freshrank.deploy.pipelines.model_checks import (
     check_learned,
@@ -148,14 +149,7 @@ class Pipeline:
         check_target(place, self.bound_model.loss, self.label, self.candidates)
 
     def _check_kinds(self, place: str) -> None:
-        for name, kinds in (("stream", (Stream,)), ("label", (Joined, Labelled))):
-            if not isinstance(getattr(self, name), kinds):
-                names = " or ".join(f"{one.__name__}(...)" for one in kinds)
-                raise ConfigError(
-                    f"{place}.{name}",
-                    f"{getattr(self, name)!r} is not of a kind that is known here",
-                    f"Write {name}={names}.",
-                )
+        check_kinds(place, vars(self))
         check_learned(f"{place}.model", self.model, ModelSpec, "LogisticRegression()")
         check_learned(f"{place}.optimizer", self.optimizer, Optimizer, "Adagrad()")
         check_views(place, self.features, self.streams, self.label)

@@ -36,9 +36,6 @@ class _Declared(Protocol):
 def retrieval_plan(pipeline: _Declared) -> RetrievalPlan:
     """Put together what replicas find candidates by. Raises ConfigError."""
     place, joined = f"Pipeline({pipeline.name!r})", pipeline.joined
-    candidates: object = pipeline.candidates
-    if not isinstance(candidates, Sequence) or isinstance(candidates, str):
-        raise ConfigError(f"{place}.candidates", "no list of sources", "Write candidates=[...].")
     key = joined.on if joined is not None else None
     items = next((plan for plan in pipeline.candidate_plans if plan.entity.key == key), None)
     if items is None or not items.latest:

@@ -76,13 +76,13 @@ def check_views(
     streams: Sequence[Stream],
     label: Joined | Labelled,
 ) -> None:
-    """Raise ConfigError for what is no list of feature views over the pipeline's streams.
+    """Raise ConfigError for what is no feature view over one of the pipeline's streams.
 
-    Also for a view that would know the label too soon.
+    Also for no view at all, and for a view that would know the label too soon.
     """
-    if isinstance(features, type) or not features:
+    if not features:
         raise ConfigError(
-            f"{place}.features", "no list of feature views", "Write features=[YourView]."
+            f"{place}.features", "no feature views are given", "Write features=[YourView]."
         )
     for view in features:
         if not (isinstance(view, type) and issubclass(view, FeatureView)):

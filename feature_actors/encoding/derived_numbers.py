@@ -127,7 +127,7 @@ def _check_names(argument: str, given: object, places: Mapping[str, object]) -> 
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ConfigError(argument, f"{given!r} is no list of names", 'Write e.g. ["price"].')
     for index, name in enumerate(given):
-        if name not in places:
+        if not isinstance(name, str) or name not in places:
             raise ConfigError(
                 f"{argument}[{index}]",
                 f"{name!r} is no numeric input",

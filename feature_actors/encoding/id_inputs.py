@@ -60,12 +60,12 @@ def crossed_inputs(plain: Mapping[str, IdInput], crosses: Sequence[Sequence[str]
 
 def _cross(plain: Mapping[str, IdInput], cross: Sequence[str]) -> IdInput:
     place = f"crosses {cross!r}"
-    if isinstance(cross, str) or len(cross) not in (2, 3):
+    if isinstance(cross, str) or not isinstance(cross, Sequence) or len(cross) not in (2, 3):
         raise ConfigError(
             place, "it is no pair and no triple", 'Write pairs, as in [("user_id", "item_id")].'
         )
     for name in cross:
-        if name not in plain:
+        if not isinstance(name, str) or name not in plain:
             near = nearest(str(name), plain)
             fix = f"Did you mean {near!r}? " if near else ""
             raise ConfigError(

@@ -13,6 +13,7 @@ from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_parts
 from freshrank.feature_actors.streams.schema.described import LISTS, within_itself, without_none
 from freshrank.feature_actors.streams.schema.field_errors import (
+    check_name,
     many_values,
     may_be_none,
     two_lists,
@@ -189,6 +190,7 @@ class Fields(Mapping[str, Field]):
 
     def require(self, name: str, place: str, *kinds: Kind) -> Field:
         """The field `name`, of one of `kinds` (any when none is given), or a ConfigError."""
+        check_name(name, place)
         found = self._known.get(name)
         if found is None and self._with_elements:
             found = self._of_elements.get(name)
@@ -252,6 +254,7 @@ class Fields(Mapping[str, Field]):
 
     def moment(self, name: str, place: str) -> Moment | None:
         """The field `name` where it is a mandatory `datetime`. Raises ConfigError where not so."""
+        check_name(name, place)
         found = self._moments.get(name)
         if found is not None and found.optional:
             raise may_be_none(name, place)

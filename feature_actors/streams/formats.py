@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.streams.fields import Fields
 from freshrank.feature_actors.streams.times.time_field import TimeField
 
@@ -58,6 +59,18 @@ class RecordFormat(Protocol):
         Raises ConfigError at `place` where the format cannot hold them.
         """
         ...
+
+
+def bind_format(
+    form: RecordFormat, event_type: type[msgspec.Struct], time: TimeField | None, place: str
+) -> BoundFormat:
+    """`form` with the type of its events, as its `bind_events` gives it.
+
+    Raises ConfigError at `place`, also for what is no format.
+    """
+    if isinstance(form, type) or not hasattr(form, "bind_events"):
+        raise ConfigError(place, f"{form!r} is no format", "Write Json() or Avro(schema).")
+    return form.bind_events(event_type, time, place)
 
 
 # The form of msgspec's message about a text that a field of the event may not have.

@@ -14,7 +14,7 @@ from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.feature_actors.streams.durations import duration_ms
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Fields, Kind
-from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
+from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat, bind_format
 from freshrank.feature_actors.streams.keys.compound_key import PLUS, is_compound, key_parts
 from freshrank.feature_actors.streams.schema.tagged_union import one_struct
 from freshrank.feature_actors.streams.times.time_field import TimeField, declared_time
@@ -46,15 +46,21 @@ class Entity:
     """The field; of a compound entity the names of its fields, with ``+`` between them."""
 
     def __init__(self, name: str, key: str | Sequence[str]) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "key", key if isinstance(key, str) else PLUS.join(key))
         place = f"Entity({name!r})"
-        if not _NAME.fullmatch(name):
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise ConfigError(
                 place,
                 "an entity's name is letters, digits and underscores",
                 "Take a name like 'user'.",
             )
+        if not (isinstance(key, Sequence) and all(isinstance(part, str) for part in key)):
+            raise ConfigError(
+                place,
+                f"its key is {key!r}",
+                'Write the name of a field, or several, as in ["user", "category"].',
+            )
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "key", key if isinstance(key, str) else PLUS.join(key))
         if not all(self.parts) or len(set(self.parts)) < len(self.parts):
             raise ConfigError(
                 place, f"its key is {key!r}", 'Name different fields, as in ["user", "category"].'
@@ -88,7 +94,7 @@ def require_plain_key(fields: Fields, entity: object, place: str) -> None:
 
 def check_topic(topic: str, place: str) -> None:
     """Raise ConfigError where `topic` is no name of a topic."""
-    if not _TOPIC.fullmatch(topic):
+    if not (isinstance(topic, str) and _TOPIC.fullmatch(topic)):
         raise ConfigError(
             place,
             "a topic's name is up to 244 letters, digits, '.', '_' and '-'",
@@ -155,7 +161,7 @@ class Stream:
     """The format, with the type of the events."""
 
     def __post_init__(self) -> None:
-        place = f"Stream({self.topic!r})"
+        place = repr(self)
         check_topic(self.topic, place)
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise ConfigError(
@@ -180,13 +186,16 @@ class Stream:
             require_plain_key(self.fields, self.key, place)
         checked = event_type(schema, self.time, (self.id, self.log_key.key))
         object.__setattr__(self, "event_type", checked)
-        bound = self.format.bind_events(checked, time, f"{place}.format")
+        bound = bind_format(self.format, checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
+
+    def __repr__(self) -> str:
+        return f"Stream({self.topic!r})"
 
     @property
     def posted_type(self) -> type[msgspec.Struct]:
         """`event_type` without any other fields: one that is posted is a misspelt one."""
-        schema = one_struct(self.schema, f"Stream({self.topic!r}).schema")
+        schema = one_struct(self.schema, f"{self!r}.schema")
         return event_type(schema, self.time, (self.id, self.log_key.key), closed=True)
 
     def keyed_by(self, entity: Entity) -> Stream:

@@ -11,7 +11,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.feature_actors.streams.event_type import event_type
 from freshrank.feature_actors.streams.fields import Field, Fields
-from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat
+from freshrank.feature_actors.streams.formats import BoundFormat, Json, RecordFormat, bind_format
 from freshrank.feature_actors.streams.stream import Entity, check_topic, require_plain_key
 
 
@@ -72,7 +72,7 @@ choices=(), each='')
     """The format, with the type of the rows."""
 
     def __post_init__(self) -> None:
-        place = f"Table({self.topic!r})"
+        place = repr(self)
         check_topic(self.topic, place)
         if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
             raise ConfigError(
@@ -89,8 +89,11 @@ choices=(), each='')
         require_plain_key(self.fields, self.key, place)
         checked = event_type(self.schema, "", (self.key.key,))
         object.__setattr__(self, "row_type", checked)
-        bound = self.format.bind_events(checked, None, f"{place}.format")
+        bound = bind_format(self.format, checked, None, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
+
+    def __repr__(self) -> str:
+        return f"Table({self.topic!r})"
 
     def __getattr__(self, name: str) -> TableField:
         if name.startswith("_") or "fields" not in vars(self):  # copy and pickle ask for such
@@ -102,7 +105,7 @@ choices=(), each='')
 
         Raises ConfigError where there is none.
         """
-        self.fields.require(name, f"Table({self.topic!r}).{name}")
+        self.fields.require(name, f"{self!r}.{name}")
         return TableField(self, name)
 
     @property

@@ -269,6 +269,61 @@ MISTAKES = {
     "no context": Mistake(
         'context=["song", "genre"]', "context=None", "Pipeline('songs').context", "Write"
     ),
+    "a list of streams in place of one": Mistake(
+        "stream=plays,", "stream=[plays, plays],", "Pipeline('songs').stream: [Stream('plays'), ",
+        "is a list. Write streams=[...] for several.",
+    ),
+    "a stream in place of a list": Mistake(
+        "stream=plays,", "streams=plays,", "Pipeline('songs').streams: Stream('plays') is no list",
+        "Write streams=[...].",
+    ),
+    "a stream for a view": Mistake(
+        "features=[Listening]", "features=[plays]", "features: Stream('plays') is not a feature",
+        "List classes that derive from FeatureView",
+    ),
+    "a number for features": Mistake(
+        "features=[Listening]", "features=5", "features: 5 is no list", "features=[YourView]"
+    ),
+    "a list in the context": Mistake(
+        'context=["song", "genre"]', 'context=[["song"], "genre"]', "context[0]: ['song'] is no fi",
+        "Write its name",
+    ),
+    "a number for a field": Mistake(
+        'time="at"', "time=5", "Stream('plays').time: 5 is no name of a field", "Write one name"
+    ),
+    "col for a field": Mistake(
+        'id="play_id"', "id=col.play_id", "Stream('plays').id: col.play_id is no name", "Write one"
+    ),
+    "a list for a field": Mistake(
+        'by="genre"', 'by=["genre"]', "Listening.taste: ['genre'] is no name of a field", "Write"
+    ),
+    "a format that is a text": Mistake(
+        "schema=Play", 'schema=Play, format="json"', "Stream('plays').format: 'json' is no format",
+        "Write Json() or Avro(schema).",
+    ),
+    "a topic that is a number": Mistake('"plays"', "5", "Stream(5)", "Take another name."),
+    "an entity with a number for its key": Mistake(
+        'key="listener"', "key=5", "Entity('listener'): its key is 5", "Write the name of a field"
+    ),
+    "an entity whose name is a number": Mistake(
+        '"listener", key', "5, key", "Entity(5)", "Take a name like 'user'."
+    ),
+    "crosses that are no list": Mistake(
+        "optimizer=Adagrad(0.1),", "optimizer=Adagrad(0.1),\n    crosses=None,",
+        "Pipeline('songs').crosses: None is no list", "Write crosses=[",
+    ),
+    "a cross that is a number": Mistake(
+        "optimizer=Adagrad(0.1),", "optimizer=Adagrad(0.1),\n    crosses=[5],", "crosses 5",
+        "Write pairs",
+    ),
+    "a list for a missing number": Mistake(
+        "optimizer=Adagrad(0.1),", 'optimizer=Adagrad(0.1),\n    missing=[["rating"]],',
+        "missing[0]: ['rating'] is no numeric input", "There are: ",
+    ),
+    "samples that are a list": Mistake(
+        "optimizer=Adagrad(0.1),", "optimizer=Adagrad(0.1),\n    samples=[],",
+        "Pipeline('songs').samples: [] is no dict", "Write samples={",
+    ),
     "a cross of one": Mistake(
         "optimizer=Adagrad(0.1),", 'optimizer=Adagrad(0.1),\n    crosses=["song"],',
         "crosses 'song'", "Write pairs",

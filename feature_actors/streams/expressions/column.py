@@ -34,6 +34,9 @@ class Column(Arithmetic):
     def __init__(self, name: str) -> None:
         self._name = name
 
+    def __repr__(self) -> str:
+        return f"col.{self._name}"
+
     # Python wants bool of these two; Any is what both the language and a condition agree with.
     def __eq__(self, other: object) -> Any:
         return self._compare("==", other)

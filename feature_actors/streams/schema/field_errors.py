@@ -56,3 +56,10 @@ def two_lists(names: Sequence[str], place: str) -> ConfigError:
         f"{' and '.join(map(repr, names))} are of several lists, whose elements do not go together",
         "Take the fields of one list, beside those of the event itself.",
     )
+
+
+def check_name(given: object, place: str) -> None:
+    """Raise ConfigError for what is no name of a field: a list of names, or ``col.price``."""
+    if not isinstance(given, str):
+        fix = 'Write one name as a text, as in "price".'
+        raise ConfigError(place, f"{given!r} is no name of a field", fix)

@@ -33,8 +33,8 @@ def one_struct(schema: Any, place: str) -> type[msgspec.Struct]:
 
     A field that some kind lacks may be None, and is None in the events of that kind, whatever their
     records hold; a subclass that forbids unknown fields refuses it there, too. An event is refused
-    where it lacks a field that its own kind has to have. Raises ConfigError for kinds without a tag,
-    and for a field that has two types.
+    where it lacks a field that its own kind has to have. Raises ConfigError for kinds without a
+    tag, and for a field that has two types.
 
     >>> Click = msgspec.defstruct("Click", [("user", str)], tag="click")
     >>> Order = msgspec.defstruct("Order", [("user", str), ("price", float)], tag="order")

@@ -208,6 +208,36 @@ def test_a_damaged_newest_file_is_told(plan: Plan) -> None:
     assert "0 rows in 1 partitions" in said, "of the file before, which a start takes"
 
 
+def damage(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir())
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-9])
+    return files
+
+
+def test_a_partition_of_which_every_snapshot_is_damaged_is_told_to_begin_anew(plan: Plan) -> None:
+    plan.make_state()
+    plan.make_state()
+    files = damage(STATE / SHARDS)
+    assert len(files) == 2
+    status, said = plan.of()
+    assert status == 0
+    for file in files:
+        assert f"{file.absolute()} is passed over: truncated" in said
+    lost = (STATE / SHARDS / "partition-0").absolute()
+    assert f"no snapshot of {lost} can be read: a start makes its rows anew" in said
+
+
+def test_a_start_that_no_checkpoint_of_the_learner_can_be_read_for_is_refused(plan: Plan) -> None:
+    plan.make_state()
+    (file,) = damage(STATE / LEARNER)
+    status, said = plan.of()
+    assert status == 1
+    refused = said.partition("A start is refused: ")[2]
+    assert f"no checkpoint can be read: {file.absolute()} is passed over: truncated" in refused
+    assert "A start goes on" not in said
+
+
 def test_a_state_that_was_not_put_there_whole_is_refused(plan: Plan) -> None:
     STATE.mkdir(parents=True)
     (STATE / FILLING).touch()

@@ -37,7 +37,7 @@ mistyped = Table("catalogue", key=item, schema=MistypedKind)
 @pytest.mark.parametrize(
     ("changes", "place", "says"),
     [
-        ({"candidates": Newest()}, "candidates", "no list of sources"),
+        ({"candidates": Newest()}, "candidates", "is no list"),
         ({"candidates": ["newest"]}, "candidates[0]", "is no source of candidates"),
         ({"candidates": [Newest(), Newest()]}, "candidates[1]", "newest is there already"),
         ({"candidates": [Popular("viewd_1h")]}, "candidates[0].by", "mean 'viewed_1h'"),
