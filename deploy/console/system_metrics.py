@@ -77,6 +77,9 @@ class SystemMetrics:
     objective: str
     """Name of the model's loss (``"log_loss"``)."""
     loss: Compared
+    compared: int
+    """Examples that the live model and the frozen copy have both scored, since that was frozen. No
+    checkpoint has the copy: another is frozen after each start, and the comparison begins anew."""
     by_route: Mapping[str, int]
     """Requests that the replicas answered, whatever the status of the answer."""
     requests: int | None
@@ -98,13 +101,14 @@ class SystemMetrics:
             f"{self.measure}_frozen": self.quality.frozen,
             f"{self.objective}_live": self.loss.live,
             f"{self.objective}_frozen": self.loss.frozen,
+            "compared_since_frozen": self.compared,
             "feature_p50_ms": self.features.p50_ms,
             "feature_p99_ms": self.features.p99_ms,
             "weights_p50_ms": self.weights.p50_ms,
             "weights_p99_ms": self.weights.p99_ms,
             "late": self.late,
             "rejected": self.rejected,
-            "requests": self.requests,
+            "score_requests": self.requests,
             "request_errors": self.request_errors,
             "score_p50_ms": self.scores.p50_ms,
             "score_p99_ms": self.scores.p99_ms,
@@ -156,6 +160,7 @@ class MetricsReader:
             quality=_compared(learner, measure),
             objective=objective,
             loss=_compared(learner, objective),
+            compared=int(_number(learner, "compared") or 0),
             by_route=_by_route(_parts(statuses, "replica")),
             requests=requests.count if requests else None,
             requests_per_s=(_rate(self._requests, requests.count, elapsed_s) if requests else None),

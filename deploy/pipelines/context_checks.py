@@ -23,25 +23,7 @@ def check_context(
 
     Raises ConfigError when the context, or the label beside it, cannot be taken from events.
     """
-    if isinstance(context, str):
-        raise ConfigError(
-            f"{place}.context", "a string, not a list of fields", f'Write ["{context}"].'
-        )
-    if not isinstance(context, Sequence):
-        raise ConfigError(
-            f"{place}.context",
-            f"{context!r} is no list of fields",
-            'Write what a candidate carries, as in ["item_id"].',
-        )
-    for index, name in enumerate(context):
-        if not isinstance(name, DeclaredEntry):
-            raise ConfigError(
-                f"{place}.context[{index}]",
-                f"{name!r} is no field",
-                'Write its name, as in "item_id", or that of a table, as in catalogue.price.',
-            )
-        if isinstance(name, str):
-            stream.fields.require_own(name, f"{place}.context[{index}]")
+    _check_entries(f"{place}.context", stream, context)
     label.check(stream.fields)
     for index, name in enumerate(fields_of(context)):
         if name in label.own_fields:
@@ -59,6 +41,26 @@ def check_context(
     if isinstance(label, Joined):
         _check_on(f"{place}.label.on", stream, named, label.on)
     return fields_of(named)
+
+
+def _check_entries(place: str, stream: Stream, context: Sequence[DeclaredEntry]) -> None:
+    if isinstance(context, str):
+        raise ConfigError(place, "a string, not a list of fields", f'Write ["{context}"].')
+    if not isinstance(context, Sequence):
+        raise ConfigError(
+            place,
+            f"{context!r} is no list of fields",
+            'Write what a candidate carries, as in ["item_id"].',
+        )
+    for index, name in enumerate(context):
+        if not isinstance(name, DeclaredEntry):
+            raise ConfigError(
+                f"{place}[{index}]",
+                f"{name!r} is no field",
+                'Write its name, as in "item_id", or that of a table, as in catalogue.price.',
+            )
+        if isinstance(name, str):
+            stream.fields.require_own(name, f"{place}[{index}]")
 
 
 def _check_position(place: str, context: Sequence[DeclaredEntry], label: Joined | Labelled) -> None:

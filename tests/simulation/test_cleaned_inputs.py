@@ -8,6 +8,7 @@ from typing import TypeAlias, cast
 
 import msgspec
 import numpy as np
+import pytest
 from fake_clock import FakeClock
 
 from freshrank import (
@@ -200,7 +201,7 @@ def test_an_explanation_has_buckets_by_their_numbers_and_adds_up() -> None:
             assert one is not None and isinstance(candidate, dict)
             assert one.score == score
             added = one.base + sum(each.contribution for each in one.contributions)
-            assert abs(added - one.logit) < 1e-4
+            assert one.logit == pytest.approx(added, abs=1e-4)
             values = {each.input: each.value for each in one.contributions}
             assert values["price_bucket"] == values["price"] == candidate["price"]
             assert values["shop_x_price_bucket"] == {

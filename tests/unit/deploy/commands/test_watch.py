@@ -272,7 +272,7 @@ def test_the_first_score_is_noted_and_requests_are_those_of_the_traffic(
     world.watch.summarize()
     summary = json.loads(world.json_file.read_text())
     assert summary["first_score_s"] == pytest.approx(1.5, abs=0.01)
-    assert (summary["requests"], summary["request_errors"]) == (7, 1)
+    assert (summary["score_requests"], summary["request_errors"]) == (7, 1)
     assert sum("the first score is answered" in line for line in world.lines) == 1
 
 

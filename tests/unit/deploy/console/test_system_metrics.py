@@ -75,6 +75,8 @@ def test_requests_are_counted_by_route_whoever_else_counts_scores() -> None:
     found = MetricsReader().read(1.0, statuses, Requests(9, 0, LatencyHistogram()))
     counted = {"/v1/recommend": 3, "/v1/similar": 2}
     assert (found.by_route, found.summary()["requests_by_route"]) == (counted, counted)
+    assert found.summary()["score_requests"] == 9
+    assert "requests" not in found.summary(), "no name of some requests that reads as if of all"
     shown = printed(summary_table(found))
     assert "/v1/recommend 3" in shown and "/v1/similar 2" in shown
     assert MetricsReader().read(1.0, {}).by_route == {}
@@ -107,7 +109,10 @@ def test_the_quality_of_labels_is_their_auc() -> None:
     assert (metrics.measure, metrics.quality) == ("auc", Compared(0.75, 0.5))
     assert metrics.summary()["auc_live"] == 0.75
     (line,) = [one for one in printed(status_table("x", metrics)).splitlines() if "AUC" in one]
-    assert line.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
+    said, compared = line.split("5 compared")
+    assert said.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
+    assert compared.strip() == "since frozen, anew after each start"
+    assert metrics.summary()["compared_since_frozen"] == 5
     assert status_line(metrics).endswith("auc live 0.750 frozen 0.500")
 
 
@@ -127,5 +132,5 @@ def test_the_quality_of_numbers_is_their_error_of_which_less_is_better() -> None
     shown = printed(status_table("x", metrics))
     assert "AUC" not in shown
     (line,) = [one for one in shown.splitlines() if "mean absolute error" in one]
-    assert line.split()[3:] == ["live", "1.500", "frozen", "2.000", "+0.500"]
+    assert line.split()[3:8] == ["live", "1.500", "frozen", "2.000", "+0.500"]
     assert status_line(metrics).endswith("mean absolute error live 1.500 frozen 2.000")
