@@ -38,6 +38,7 @@ from naive import user as behaving
 from freshrank import (
     Avro,
     Count,
+    DistinctCount,
     Entity,
     FeatureView,
     Labelled,
@@ -45,6 +46,8 @@ from freshrank import (
     LogisticRegression,
     Mean,
     Pipeline,
+    Stream,
+    Sum,
     Table,
     Tumbling,
     col,
@@ -131,6 +134,50 @@ def test_a_row_is_what_serving_reads_at_that_moment_bit_for_bit() -> None:
             assert got == row
 
     asyncio.run(test())
+
+
+class Played(msgspec.Struct):
+    play_id: str
+    listener: str
+    at: int
+    genre: str
+    mood: str | None = None
+    tone: str = "major"
+    volume: int = 5
+
+
+class Tastes(FeatureView):
+    entity = Entity("listener", key="listener")
+    source = Stream("plays", id="play_id", time="at", key=entity, schema=Played)
+    genres = DistinctCount("genre", windows=["lifetime"])
+    named = DistinctCount("genre", where=col.genre != "", windows=["lifetime"])
+    moods = DistinctCount("mood", windows=["lifetime"])
+    tones = DistinctCount("tone", windows=["lifetime"])
+    volume = Sum("volume", windows=["lifetime"])
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_an_empty_text_is_a_value_and_an_empty_cell_none_where_the_field_may_be(
+    tmp_path: Path, quoted: bool
+) -> None:
+    pipeline = Pipeline(
+        "tastes", stream=Tastes.source, features=[Tastes], context=["mood"],
+        label=Labelled(positive=col.genre == "jazz"), model=LogisticRegression(),
+    )  # fmt: skip
+    first = '"p1"' if quoted else "p1"  # rows with quotes are read one by one
+    lines = [
+        "play_id,listener,at,genre,mood,tone,volume",
+        f"{first},ann,{START_MS},,,,",
+        f"p2,ann,{START_MS},jazz,calm,minor,2",
+    ]
+    file = tmp_path / "plays.csv"
+    file.write_text("\n".join(lines) + "\n")
+    rows = [{"listener": "ann", "time": START_MS + 1}]
+    (found,) = get_historical_features(pipeline, rows, str(file)).to_pylist()
+    assert {name: value for name, value in found.items() if name.endswith("_lifetime")} == {
+        "genres_lifetime": 2, "named_lifetime": 1, "moods_lifetime": 1, "tones_lifetime": 2,
+        "volume_lifetime": 7,
+    }  # fmt: skip
 
 
 def behaviours() -> st.SearchStrategy[list[Behaviour]]:
