@@ -59,15 +59,12 @@ def status_table(title: str, metrics: SystemMetrics) -> RenderableType:
         f"p99 {number(metrics.weights.p99_ms, 'ms')}",
         f"version {metrics.version or ABSENT}, {number(metrics.model_age_ms, 'ms')} old",
     )
-    table.add_row(
-        _title(metrics.measure),
-        *_quality(metrics.quality, metrics.measure),
-        f"{number(metrics.compared)} compared since frozen, anew after each start",
-    )
+    table.add_row(_title(metrics.measure), *_quality(metrics.quality, metrics.measure))
     table.add_row(
         _title(metrics.objective),
         *_quality(metrics.loss, metrics.objective),
-        f"{number(metrics.examples)} examples learned",
+        f"{number(metrics.examples)} examples learned, "
+        f"{number(metrics.quality.examples)} since frozen",
     )
     table.add_row(
         "scores",

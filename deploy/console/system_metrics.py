@@ -46,6 +46,9 @@ class Compared:
     live: float | None
     """Over the examples that the frozen copy has scored too; before it is frozen, over all."""
     frozen: float | None
+    examples: int
+    """Those that both have scored, since the copy was frozen. No checkpoint has the copy: another
+    is frozen after each start, and the comparison begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,6 @@ class SystemMetrics:
     objective: str
     """Name of the model's loss (``"log_loss"``)."""
     loss: Compared
-    compared: int
-    """Examples that the live model and the frozen copy have both scored, since that was frozen. No
-    checkpoint has the copy: another is frozen after each start, and the comparison begins anew."""
     by_route: Mapping[str, int]
     """Requests that the replicas answered, whatever the status of the answer."""
     requests: int | None
@@ -101,7 +101,7 @@ class SystemMetrics:
             f"{self.measure}_frozen": self.quality.frozen,
             f"{self.objective}_live": self.loss.live,
             f"{self.objective}_frozen": self.loss.frozen,
-            "compared_since_frozen": self.compared,
+            "compared_since_frozen": self.quality.examples,
             "feature_p50_ms": self.features.p50_ms,
             "feature_p99_ms": self.features.p99_ms,
             "weights_p50_ms": self.weights.p50_ms,
@@ -160,7 +160,6 @@ class MetricsReader:
             quality=_compared(learner, measure),
             objective=objective,
             loss=_compared(learner, objective),
-            compared=int(_number(learner, "compared") or 0),
             by_route=_by_route(_parts(statuses, "replica")),
             requests=requests.count if requests else None,
             requests_per_s=(_rate(self._requests, requests.count, elapsed_s) if requests else None),
@@ -179,9 +178,9 @@ def _rate(counter: RateCounter, total: int, elapsed_s: float) -> float | None:
 
 
 def _compared(learner: Status, name: str) -> Compared:
-    compared = (_number(learner, "compared") or 0) > 0
+    compared = int(_number(learner, "compared") or 0)
     live = _number(learner, f"{name}_live" if compared else name)
-    return Compared(live, _number(learner, f"{name}_frozen"))
+    return Compared(live, _number(learner, f"{name}_frozen"), compared)
 
 
 def _answered(statuses: Mapping[str, Status]) -> Requests | None:

@@ -106,12 +106,11 @@ def printed(renderable: RenderableType) -> str:
 
 def test_the_quality_of_labels_is_their_auc() -> None:
     metrics = MetricsReader().read(1.0, learner(auc_live=0.75, auc_frozen=0.5))
-    assert (metrics.measure, metrics.quality) == ("auc", Compared(0.75, 0.5))
+    assert (metrics.measure, metrics.quality) == ("auc", Compared(0.75, 0.5, 5))
     assert metrics.summary()["auc_live"] == 0.75
     (line,) = [one for one in printed(status_table("x", metrics)).splitlines() if "AUC" in one]
-    said, compared = line.split("5 compared")
-    assert said.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
-    assert compared.strip() == "since frozen, anew after each start"
+    assert line.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
+    assert "9 examples learned, 5 since frozen" in printed(status_table("x", metrics))
     assert metrics.summary()["compared_since_frozen"] == 5
     assert status_line(metrics).endswith("auc live 0.750 frozen 0.500")
 
@@ -125,12 +124,12 @@ def test_the_quality_of_numbers_is_their_error_of_which_less_is_better() -> None
         quantile_loss_live=0.5,
     )
     metrics = MetricsReader().read(1.0, posted)
-    assert metrics.quality == Compared(1.5, 2.0)
+    assert metrics.quality == Compared(1.5, 2.0, 5)
     summary = metrics.summary()
     assert (summary["mean_absolute_error_live"], summary["quantile_loss_live"]) == (1.5, 0.5)
     assert "auc_live" not in summary
     shown = printed(status_table("x", metrics))
     assert "AUC" not in shown
     (line,) = [one for one in shown.splitlines() if "mean absolute error" in one]
-    assert line.split()[3:8] == ["live", "1.500", "frozen", "2.000", "+0.500"]
+    assert line.split()[3:] == ["live", "1.500", "frozen", "2.000", "+0.500"]
     assert status_line(metrics).endswith("mean absolute error live 1.500 frozen 2.000")
