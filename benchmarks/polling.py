@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from freshrank.actors.errors import Unavailable
@@ -38,3 +38,40 @@ async def wait_for(
             raise Unavailable(part, f"{problem} after {timeout_s:g} s")
         await asyncio.sleep(interval_s)
     return found
+
+
+class Standstill:
+    """Ends a wait for figures that move no more.
+
+    Parameters
+    ----------
+    part
+        Named in the error.
+    longest_s
+        Seconds for which all figures may stay as they are.
+
+    >>> still = Standstill("shard", longest_s=30.0)
+    >>> for now_s, applied in enumerate([5, 7, 7]):
+    ...     still.check({"applied": applied}, 10.0 * now_s)
+    >>> still.check({"applied": 7}, 41.0)
+    Traceback (most recent call last):
+    freshrank.actors.errors.Unavailable: shard: nothing has moved for 30 s: applied 7
+    """
+
+    def __init__(self, part: str, longest_s: float) -> None:
+        self._part = part
+        self._longest_s = longest_s
+        self._seen: Mapping[str, int] = {}
+        self._since_s = 0.0
+
+    def check(self, figures: Mapping[str, int], now_s: float) -> None:
+        """Take the figures of `now_s` (monotonic seconds).
+
+        Raises Unavailable, which tells them, when they have been the same for too long.
+        """
+        if figures != self._seen:
+            self._seen, self._since_s = dict(figures), now_s
+        elif now_s - self._since_s >= self._longest_s:
+            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            problem = f"nothing has moved for {self._longest_s:g} s: {told}"
+            raise Unavailable(self._part, problem)

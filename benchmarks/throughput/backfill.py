@@ -39,8 +39,6 @@ from freshrank.deploy.history.table_files import write_table
 LIVE = "live"
 FORMATS = ("parquet", "csv", "jsonl")
 REACH = 5.0
-# Each event of a real history counts for so many users: what a start costs is little beside them.
-COPIES = 10
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
@@ -91,9 +89,14 @@ class _Compared:
                     found[kind].append(
                         float(run_module(backfill_host.__name__, arguments, TIMEOUT_S))
                     )
-            latest = ", ".join(f"{kind} {one[-1]:.1f}" for kind, one in found.items())
             what = self.real[0] if self.real else "demo"
-            console.print(f"{what}, round {number + 1}: µs of CPU an event: {latest}")
+            latest = ", ".join(
+                f"{kind} {one[-1]:.1f} µs ({1e6 / one[-1]:,.0f}/s)" for kind, one in found.items()
+            )
+            console.print(
+                f"{what}, {self.count:,} events, round {number + 1}: CPU of an event (events of a"
+                f" core in a second): {latest}"
+            )
         return found
 
     def _live_us(self, number: int) -> float:
@@ -114,7 +117,7 @@ def _of_real(
     """Write a real history to a file and to a topic."""
     (options, console), (bootstrap, redis_url, folder) = how, where
     history, arrow = REAL[name], import_pyarrow("bench backfill")
-    events = list(history.events(data, max(1, int(COPIES * options.scale))))
+    events = list(history.events(data, max(1, int(history.copies * options.scale))))
     table = arrow.Table.from_pylist([msgspec.json.decode(value) for _, value in events])
     file = folder / f"{history.topic}.parquet"
     write_table(table, file)
@@ -153,4 +156,13 @@ def figures(found: Mapping[str, Sequence[float]], of_what: str = "") -> list[Fig
         Figure(f"cpu_us_per_event_{kind}{of_what}", median(values), "µs", "lower")
         for kind, values in found.items()
     ]
-    return [*ratios, *costs]
+    rates = [
+        Figure(
+            f"events_per_core_s_{kind}{of_what}",
+            median(1e6 / one for one in values),
+            "1/s",
+            "higher",
+        )
+        for kind, values in found.items()
+    ]
+    return [*ratios, *costs, *rates]

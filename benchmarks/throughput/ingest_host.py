@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from freshrank.actors.connectors import Connectors
 from freshrank.actors.protocols import OnlineStore
 from freshrank.actors.runtime import freeze_heap
 from freshrank.actors.snapshots.file_store import FileSnapshots
+from freshrank.benchmarks.polling import Standstill
 from freshrank.benchmarks.workloads.histories.real_history import REAL
 from freshrank.benchmarks.workloads.shared_job import job_file
 from freshrank.benchmarks.workloads.shop_events import user_name
@@ -64,6 +65,8 @@ SAMPLED = 200
 
 # Seconds between two checks of the shard's progress: a hundredth of the whole run.
 POLL_S = 0.05
+# Seconds without progress after which what is missing does not come.
+STILL_S = 30.0
 # Events of a real history that load the kernels.
 _FIRST = 500
 
@@ -147,17 +150,36 @@ async def until_written(part: FeatureShard, shards: Sequence[Shard], count: int)
 
     Until their examples are learned, too, where there are any.
 
-    Raises what ended one of them.
+    Raises what ended one of them, and Unavailable where they do not come: as where the broker has
+    deleted records before they were read.
     """
     for shard in shards:
+        still = Standstill("shard", STILL_S)
         while True:
             await asyncio.sleep(POLL_S)
             await part.ping()
-            states = shard.states.values()
-            applied = sum(state.counters.events for state in states)
-            unlearned = sum(state.example_queue.unsent for state in states)
-            if applied >= count and not unlearned and not (await shard.status())["rows_waiting"]:
-                break
+            found = progress(shard.states.values())
+            if found["applied"] >= count and not found["unlearned"]:
+                found["unwritten rows"] = int(str((await shard.status())["rows_waiting"]))
+                if not found["unwritten rows"]:
+                    break
+            still.check({"events in all": count, **found}, time.monotonic())
+
+
+def progress(states: Iterable[PartitionState]) -> dict[str, int]:
+    """How far partitions are, and where the events are that they have not applied."""
+    states = list(states)
+    counters = [state.counters for state in states]
+    read = sum(one.records for one in counters)
+    passed = sum(sum(state.offsets.values()) for state in states)
+    return {
+        "applied": sum(one.events for one in counters),
+        "unlearned": sum(state.example_queue.unsent for state in states),
+        "late": sum(one.late for one in counters),
+        "rejected": sum(one.dead for one in counters),
+        "duplicates": sum(one.duplicates for one in counters),
+        "deleted before they were read": max(0, passed - read),
+    }
 
 
 async def measure(options: IngestOptions, count: int) -> IngestResult:

@@ -11,7 +11,7 @@ import msgspec
 from freshrank.actors.protocols import JsonValue
 from freshrank.benchmarks.workloads.shop_fixture import changed_example
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.examples import jd
+from freshrank.examples import jd, retail
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class RealHistory:
     entity: tuple[str, str]
     """The fields of the entity's key and of the event's id: other copies have others."""
     records: Callable[[Path], Iterable[tuple[bytes, bytes, int]]]
+    copies: int
+    """How often a bench takes each event, each time of others: what a start costs is little beside
+    so many."""
 
     def file(self, topic: str, name: str) -> PipelineFile:
         """The example's file, with another topic and another name of the pipeline."""
@@ -52,6 +55,16 @@ REAL: Mapping[str, RealHistory] = {
         {'Stream("jd"': 'Stream("{topic}"', '        "jd",\n': '        "{name}",\n'},
         ("user_id", "action_id"),
         jd.records,
+        copies=10,
+    ),
+    "retail": RealHistory(
+        "retail.py",
+        "demand/online_retail_uci_2010-12_2011-12.csv.gz",
+        "demand",
+        {'Stream("demand"': 'Stream("{topic}"', '    "retail",\n': '    "{name}",\n'},
+        ("product", "day_id"),
+        retail.records,
+        copies=4,
     ),
 }
 """By the name of the example."""

@@ -230,8 +230,13 @@ def ring_operation(
                 read(line, rows, row, (newest, at), out, i)
             tile = quotient(at + shift, hop, inverse)
             head = quotient(newest + shift, hop, inverse)
-            for coming in range(max(head + 1, tile - size + 1), tile + 1):
-                clear_tile(rows, row, line, coming % size)
+            coming = max(head + 1, tile - size + 1)
+            place = coming % size
+            for _ in range(coming, tile + 1):
+                clear_tile(rows, row, line, place)
+                place += 1
+                if place == size:
+                    place = 0
             if mask >= 0 and not events.masks[mask, i]:
                 continue
             number = events.numbers[line[INPUT], i] if of_field else 1.0

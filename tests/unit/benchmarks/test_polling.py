@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from freshrank.actors.errors import Unavailable
-from freshrank.benchmarks.polling import wait_for
+from freshrank.benchmarks.polling import Standstill, wait_for
 
 
 def test_polling_ends_with_the_first_true_result() -> None:
@@ -23,3 +23,13 @@ def test_a_condition_that_never_holds_is_named_with_its_part() -> None:
     with pytest.raises(Unavailable, match=r"^shard: it has no epoch after 0 s$") as raised:
         asyncio.run(wait_for(poll, 0.0, "shard", "it has no epoch", interval_s=0.0))
     assert raised.value.part == "shard"
+
+
+def test_a_wait_ends_when_nothing_has_moved_for_too_long() -> None:
+    still = Standstill("shard", longest_s=30.0)
+    for now_s, applied in [(100.0, 1), (129.0, 1), (130.0, 2), (159.0, 2)]:
+        still.check({"applied": applied, "late": 0}, now_s)
+    with pytest.raises(
+        Unavailable, match=r"^shard: nothing has moved for 30 s: applied 2, late 0$"
+    ):
+        still.check({"applied": 2, "late": 0}, 160.0)
