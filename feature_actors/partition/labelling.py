@@ -25,6 +25,7 @@ from freshrank.feature_actors.partition.outcome import Counters
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.streams.columns import Columns
+from freshrank.feature_actors.streams.fields import Kind
 
 
 class StreamLabel(NamedTuple):
@@ -171,7 +172,13 @@ def join_events(label: Joined, joiner: Joiner, entity_key: str, columns: Columns
 
 
 def _entities_at(places: Ints, columns: Columns, key: str) -> Ints:
-    """int64[n]: the hashes of the entities, which are in the field `key`, of n of the events."""
+    """int64[n]: the hashes of the entities, which are in the field `key`, of n of the events.
+
+    They are those of the entities' names, as tombstones and impressions have them.
+    """
+    field = columns.fields.require(key, f"columns.{key}")
+    if field.kind is Kind.TEXT and not field.optional:
+        return columns.hashed(key)[places]
     names = columns.text(key)
     return hash_texts([names[at] for at in places.tolist()])
 

@@ -105,7 +105,12 @@ class EventFilter:
     def _without_misplaced(
         self, batch: RecordBatch, columns: Columns
     ) -> tuple[Columns, list[RejectedRecord]]:
-        """The events whose entities belong to this partition, and the records of the others."""
+        """The events whose entities belong to this partition, and the records of the others.
+
+        Those of a history, which come decoded, were given to the partitions that they belong to.
+        """
+        if batch.decoded is not None:
+            return columns, []
         faults = list(self._placement.faults(columns.text(self._stream.log_key.key)))
         if not faults:
             return columns, []
