@@ -186,13 +186,13 @@ class RowTable:
 
     def _name(self, slots: Ints, firsts: Ints, columns: Columns) -> None:
         """Note the names of new entities at `slots` and make room for their rows."""
-        names = columns.text(self.plan.entity.key)
+        names = columns.take(firsts).text(self.plan.entity.key)
         self._free = self._free[len(slots) :]
-        for slot, first in zip(slots.tolist(), firsts.tolist(), strict=True):
+        for slot, name in zip(slots.tolist(), names, strict=True):
             if slot < len(self._names):
-                self._names[slot] = names[first]
+                self._names[slot] = name
             else:
-                self._names.append(names[first])
+                self._names.append(name)
         if self._owners is not None:
             self._owners.note(slots, self.entities(slots))
         needed, present = len(self._names), len(self._rows)
@@ -200,7 +200,9 @@ class RowTable:
             wanted, bound = present * 3 // 2, int(ROOM * self.max_entities)
             if needed <= bound < wanted:
                 wanted = bound
-            self._rows = np.concatenate([self._rows, self._blank(max(needed, wanted) - present)])
+            rows = np.empty((max(needed, wanted), self.plan.row_words))
+            rows[:present], rows[present:] = self._rows, self.plan.empty_row
+            self._rows = rows
 
     def _keep(self, slots: Ints) -> None:
         """The rows at `slots` are about to change."""
