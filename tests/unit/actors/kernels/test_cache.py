@@ -133,10 +133,10 @@ def test_the_name_depends_on_numba_and_on_what_kernels_import_only(package: Path
     names = [cache_name(package, "0.61.0"), cache_name(package, "0.62.0")]
     edit(package, "other", "", "EDITED = 1")
     assert cache_name(package, "0.61.0") == names[0]
-    for module in ("messages", "factor", "inner", "outer"):
+    for module in ("messages/__init__", "messages/arrays", "factor", "inner", "outer"):
         edit(package, module, "\n", "\n\n")
         names.append(cache_name(package, "0.61.0"))
-    assert len(set(names)) == 6
+    assert len(set(names)) == 7
 
 
 @pytest.mark.parametrize(
