@@ -74,18 +74,33 @@ def names_at(schema: Mapping[str, Any], place: str) -> Sequence[str]:
     >>> names_at(schema, ""), names_at(schema, "sizes[3]")
     (['sizes'], ['width'])
     """
-    at = schema
-    for step in _STEP.findall(place):
+    return list(_at(schema, place).get("properties", ()))
+
+
+def values_at(schema: Mapping[str, Any], place: str) -> Sequence[str | int]:
+    """The values that may stand at a place of what has a JSON schema; empty: any of its type.
+
+    >>> values_at({"properties": {"kind": {"enum": ["cart", "view"]}}}, "kind")
+    ['cart', 'view']
+    """
+    return list(_at(schema, place).get("enum", ()))
+
+
+def _at(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """The schema of what stands at a place; that of all of it is ``body``."""
+    definitions = schema.get("$defs", {})
+    at = _inside(schema, definitions)
+    for step in _STEP.findall(place) if place != "body" else ():
         inner = at.get("items", {}) if step[0] == "[" else at.get("properties", {}).get(step, {})
-        at = _inside(inner, schema.get("$defs", {}))
-    return list(at.get("properties", ()))
+        at = _inside(inner, definitions)
+    return at
 
 
 def _inside(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An object or a list, which `schema` may refer to, or have beside null."""
+    """An object, a list or values, which `schema` may refer to, or have beside null."""
     found = schema
     for one in schema.get("anyOf", [schema]):
         found = definitions[one["$ref"].removeprefix("#/$defs/")] if "$ref" in one else one
-        if {"properties", "items"} & found.keys():
+        if {"properties", "items", "enum"} & found.keys():
             break
     return found

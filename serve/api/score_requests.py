@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from types import GenericAlias
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -19,7 +20,7 @@ from freshrank.serve.api.consistency import (
     consistency_of,
 )
 from freshrank.serve.api.explain_answers import ExplainAnswer
-from freshrank.serve.api.known_names import with_known_names
+from freshrank.serve.api.known_names import names_at, values_at, with_known_names
 from freshrank.serve.api.requests import (
     RequestLimits,
     decoded,
@@ -30,11 +31,6 @@ from freshrank.serve.api.responses import ScoreAnswer, SkippedCandidate
 T = TypeVar("T")
 
 _ON_BAD = ("on_bad_candidate", Literal["fail", "skip"], "fail")
-
-
-def _values(_place: str) -> Sequence[str]:
-    """Of the only field with a list of values."""
-    return get_args(_ON_BAD[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +128,7 @@ class ScoreDecoder:
         except RequestError as error:
             found = self._without_bad(body)
             if found is None:
-                raise with_known_names(error, self._known, _values) from error
+                raise self._explained(error) from error
             return found
 
     def _call(
@@ -179,9 +175,16 @@ class ScoreDecoder:
     def _skipped(self, number: int, error: RequestError) -> SkippedCandidate:
         inside = "" if error.field == "body" else f".{error.field}"
         placed = RequestError(f"candidates[{number}]{inside}", error.reason)
-        named = with_known_names(placed, self._known, _values)
+        named = self._explained(placed)
         return SkippedCandidate(number, named.field, named.reason)
 
-    def _known(self, place: str) -> Sequence[str]:
-        inside = place.startswith("candidates")
-        return (self.candidate_type if inside else self.request_type).__struct_encode_fields__
+    def _explained(self, error: RequestError) -> RequestError:
+        """`error` with the fields, or the values, that may stand in its place."""
+        schema = self._schema
+        return with_known_names(
+            error, lambda place: names_at(schema, place), lambda place: values_at(schema, place)
+        )
+
+    @cached_property
+    def _schema(self) -> Mapping[str, Any]:
+        return msgspec.json.schema(self.request_type)

@@ -14,7 +14,7 @@ from freshrank.serve.api.responses import EventsAnswer, Position
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
 # The event in the place of an error, which is empty where one event was sent alone.
-_EVENT = re.compile(r"^(body|events\[\d+\])\.?")
+_EVENT = re.compile(r"^events\[\d+\]\.?")
 
 
 class EventWriter:

@@ -160,6 +160,29 @@ def test_a_misspelt_field_of_a_posted_event_is_refused_with_the_one_that_was_mea
     assert far.json()["error"]["reason"] == reason + takes
 
 
+def test_a_value_that_a_field_cannot_have_is_refused_with_those_that_it_can() -> None:
+    wrong, request = {**CANDIDATE, "kind": "veiw"}, {"session": 7, "candidates": [CANDIDATE]}
+    answers = ask_all(
+        [
+            ("POST", "/v1/events", event(kind="veiw")),
+            ("POST", "/v1/events", [event(), event(kind="veiw")]),
+            ("POST", "/v1/score", {**request, "candidates": [CANDIDATE, wrong]}),
+            ("POST", "/v1/explain", {**request, "candidates": [wrong]}),
+            ("POST", "/v1/score", {**request, "on_bad_candidate": "skipp"}),
+        ]
+    )
+    errors = [answer.json()["error"] for answer in answers]
+    values = "did you mean `view`? It takes: `order`, `view`"
+    assert all("it is 'order' or 'view'" in one["reason"] for one in errors[:2])
+    assert {one["reason"] for one in errors[2:4]} == {f"Invalid enum value 'veiw'; {values}"}
+    places = ["kind", "events[1].kind", "candidates[1].kind", "candidates[0].kind"]
+    assert [one["field"] for one in errors[:4]] == places
+    assert errors[4]["reason"].endswith("did you mean `skip`? It takes: `fail`, `skip`")
+    skipped = {**request, "candidates": [wrong, CANDIDATE], "on_bad_candidate": "skip"}
+    (left_out,) = ask("POST", "/v1/score", skipped).json()["skipped"]
+    assert left_out["reason"].endswith(values)
+
+
 def test_nothing_is_written_of_a_request_of_which_one_event_has_a_misspelt_field() -> None:
     async def story() -> None:
         endpoint = Endpoint()
