@@ -63,7 +63,11 @@ class Conditions:
             for listed, kinds in ((False, fields), (True, lists or {}))
             for name, kind in kinds.items()
         }
-        by_kind = {one: _condition(one) for one in dict.fromkeys(of.values())}
+        # In the document, types of two kinds need two names.
+        by_kind = {
+            one: _condition(one, str(number) if one.choices else "")
+            for number, one in enumerate(dict.fromkeys(of.values()))
+        }
         self.attributes = {name: f"field_{number}" for number, name in enumerate(of)}
         """By field of the catalogue: what it is called in types, where any name is allowed."""
         self._known = {name: comparisons(one.kind, one.listed) for name, one in of.items()}
@@ -115,8 +119,11 @@ def comparisons(kind: type, listed: bool = False) -> list[Comparison]:
     return [one for one in _COMPARISONS if sized or one not in _OF_SIZE]
 
 
-def _condition(values: _Values) -> Any:
-    """A value, a list of values, or an object with comparisons, all of which have to hold."""
+def _condition(values: _Values, suffix: str) -> Any:
+    """A value, a list of values, or an object with comparisons, all of which have to hold.
+
+    The name of the object's type ends with `suffix`.
+    """
     kind, of_list, choices = values
     any_of_kind = _TYPES[kind]
     one = cast(Any, Literal)[choices] if choices else any_of_kind
@@ -128,7 +135,7 @@ def _condition(values: _Values) -> Any:
         **dict.fromkeys(_OF_SIZE, any_of_kind),
     }
     condition = msgspec.defstruct(
-        f"{_NAMES[kind]}{'List' if of_list else ''}Condition",
+        f"{_NAMES[kind]}{'List' if of_list else ''}Condition{suffix}",
         [
             _optional(
                 f"{name}_",

@@ -22,8 +22,10 @@ from freshrank import (
     FeatureView,
     Joined,
     LogisticRegression,
+    Newest,
     Pipeline,
     Stream,
+    Table,
     col,
 )
 from freshrank.actors.errors import ConfigError
@@ -236,6 +238,48 @@ VALUES: list[tuple[str, object, bool]] = [
     ("code", "abcde", False),
     ("code", None, False),
 ]
+
+
+class Listening(Visit, kw_only=True):
+    item: str
+
+
+class Ware(msgspec.Struct):
+    item: str
+    size: int
+    genre: Literal["rock", "jazz"] = "rock"
+    explicit: bool = False
+    tags: list[str] = []
+    moods: list[Literal["calm"]] = []
+
+
+listening = Stream("listening", id="visit_id", time="at", key=session, schema=Listening)
+
+
+class Listened(FeatureView):
+    entity, source = session, listening
+    seen = Count(windows=["1h"])
+
+
+def test_a_catalogue_with_free_fields_beside_listed_ones_is_served_and_described() -> None:
+    wares = Table("wares", key=Entity("ware", key="item"), schema=Ware)
+    shop = Pipeline(
+        "listening",
+        stream=listening,
+        tables=[wares],
+        features=[Listened],
+        context=["item", wares.size],
+        label=pipeline.label,
+        model=LogisticRegression(),
+        candidates=[Newest()],
+    )
+
+    async def document() -> Any:
+        async with local_endpoint(shop, World(MemoryLog(1), FakeClock(START_MS))) as (_, client):
+            return (await client.get("/openapi.json")).json()
+
+    filters = asyncio.run(document())["components"]["schemas"]["Filters"]["properties"]
+    assert set(filters) == set(Ware.__struct_fields__)
 
 
 def test_a_candidate_is_checked_as_an_event_is() -> None:

@@ -336,6 +336,9 @@ def test_a_value_that_a_field_cannot_have_is_refused_with_those_that_it_can() ->
 
     types = SelectionTypes(PIPELINE, Garments({}))
     decoder = RecommendDecoder(PIPELINE, Garments({}), types)
+    # The document has a name for each kind of condition, also where some fields are free.
+    defined = msgspec.json.schema(decoder.request_type)["$defs"]
+    assert sum(name.startswith("TextListCondition") for name in defined) == 2
 
     def reason(place: str, **body: Any) -> str:
         request = msgspec.json.encode({"user": "u1", **body})
