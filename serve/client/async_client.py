@@ -29,7 +29,13 @@ from freshrank.serve.client.calls import (
     ScoreOptions,
     SimilarOptions,
 )
-from freshrank.serve.client.exchange import Patience, RequestTries, answer_in, trust_in
+from freshrank.serve.client.exchange import (
+    Patience,
+    RequestTries,
+    answer_in,
+    checked_url,
+    trust_in,
+)
 from freshrank.serve.client.tables import Rows, Table, with_scores
 
 T = TypeVar("T")
@@ -41,7 +47,7 @@ class AsyncClient:
     Parameters
     ----------
     base_url
-        Of the endpoint, such as ``http://localhost:8000``.
+        Of the endpoint, such as ``http://localhost:8000``. Raises ConfigError without a scheme.
     entity
         The name of the pipeline's entity: a field of its requests.
     api_key
@@ -65,7 +71,7 @@ class AsyncClient:
         http: httpx.AsyncClient | None = None,
         ca_file: Path | str | None = None,
     ) -> None:
-        self._base_url = base_url
+        self._base_url = checked_url(base_url)
         self._api_key = api_key
         self._patience = patience or Patience()
         self._calls = Calls(entity)

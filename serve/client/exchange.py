@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from freshrank.actors.backoff import Backoff
-from freshrank.actors.errors import FreshrankError, RequestError, Unavailable
+from freshrank.actors.errors import ConfigError, FreshrankError, RequestError, Unavailable
 from freshrank.serve.api.responses import ErrorAnswer
 from freshrank.serve.client.calls import Call
 from freshrank.serve.client.tables import plain
@@ -42,6 +42,18 @@ def trust_in(ca_file: Path | str | None) -> ssl.SSLContext | bool:
     return True if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
+def checked_url(base_url: str) -> str:
+    """The URL of an endpoint; raises ConfigError for one without ``http://`` or ``https://``.
+
+    >>> checked_url("http://localhost:8000/")
+    'http://localhost:8000'
+    """
+    if not base_url.startswith(("http://", "https://")):
+        fix = f"Write http://{base_url}, or https:// where the endpoint has a certificate."
+        raise ConfigError("base_url", f"{base_url!r} has no scheme", fix)
+    return base_url.rstrip("/")
+
+
 class RequestTries:
     """One request with its tries. The clients send and pause; all else is decided here."""
 
@@ -49,7 +61,7 @@ class RequestTries:
         self, call: Call[T], base_url: str, api_key: str | None, patience: Patience
     ) -> None:
         self.method = call.method
-        self.url = f"{base_url.rstrip('/')}{call.path}"
+        self.url = f"{base_url}{call.path}"
         self.headers = {"content-type": "application/json"} if call.method == "POST" else {}
         if api_key is not None:
             self.headers["authorization"] = f"Bearer {api_key}"

@@ -20,7 +20,7 @@ from http_calls import candidates, talk
 from serving import ReplicaUnderTest
 from sync_replica import sync_transport
 
-from freshrank.actors.errors import RequestError, Unavailable
+from freshrank.actors.errors import ConfigError, RequestError, Unavailable
 from freshrank.serve.client import AsyncClient, Client
 from freshrank.serve.client.exchange import Patience
 
@@ -341,6 +341,14 @@ def test_a_batch_of_what_are_no_pairs_is_refused_with_the_form(
 ) -> None:
     with pytest.raises(TypeError, match=r'as in score_batch\(\[\("u1", \[\{"item_id": 3\}\]\)'):
         client.score_batch([request_of])
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_endpoint_without_a_scheme_is_refused_at_once(
+    kind: type[Client] | type[AsyncClient],
+) -> None:
+    with pytest.raises(ConfigError, match="Write http://localhost:8000, or https://"):
+        kind("localhost:8000")
 
 
 def test_a_client_closes_what_it_opened_itself() -> None:
