@@ -55,6 +55,8 @@ class AlertKind(StrEnum):
     """A topic was deleted, created again or given other partitions while it was read."""
     CATALOGUE_FULL = "catalogue_full"
     """The catalogue has more items than a replica keeps: the others are not recommended."""
+    OVERLOADED = "overloaded"
+    """The requests need more replicas than `serve.max_replicas` allows: answers become slow."""
     REHEARSAL_FAILED = "rehearsal_failed"
     """A replica that starts could not score a candidate of its own: requests may fail, too."""
     CERTIFICATE = "certificate"

@@ -126,11 +126,11 @@ class RemoteRole:
 
     def __init__(self, role: str, namespace: str) -> None:
         self.name = role
-        self._namespace = namespace
+        self.namespace = namespace
         self._actor: RemoteActor | None = None
 
     def __reduce__(self) -> tuple[type[RemoteRole], tuple[str, str]]:
-        return RemoteRole, (self.name, self._namespace)
+        return RemoteRole, (self.name, self.namespace)
 
     async def call(self, method: str, *args: object, timeout_s: float) -> Any:
         """See `Address`."""
@@ -149,12 +149,12 @@ class RemoteRole:
             names = [
                 actor["name"]
                 for actor in named(all_namespaces=True)
-                if actor["namespace"] == self._namespace
+                if actor["namespace"] == self.namespace
                 and actor["name"].startswith(f"{self.name}-")
             ]
             if not names:
                 raise Unavailable(self.name, "no actor of this role is alive")
-            return RemoteActor(self.name, ray.get_actor(min(names), self._namespace))
+            return RemoteActor(self.name, ray.get_actor(min(names), self.namespace))
         except (RayError, ValueError) as error:  # ValueError: it has just ended
             raise Unavailable(self.name, _first_line(error)) from error
 

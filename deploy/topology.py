@@ -8,7 +8,8 @@
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner
       ├── hot standbys        actors; take over from a shard or a learner whose process has ended
       ├── supervisor          a task of the driver: pings all, replaces those that end or hang
-      └── Serve               controller, HAProxy and replicas, which follow the learner
+      └── Serve               controller with the autoscaler, HAProxy, and replicas, which follow
+                              the learner
 
 Only the driver holds the handles of shards; shards and replicas find the learner by its role.
 """
@@ -25,6 +26,7 @@ import ray
 from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.config import AutoscalingPolicy
 from ray.serve.exceptions import RayServeException
 
 from freshrank.actors.errors import ConfigError, Unavailable
@@ -38,6 +40,7 @@ from freshrank.deploy.cluster.status_actor import StatusActor
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import STARTED_HERE, Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.serving.autoscaler import ServeAutoscaler, autoscaler_arguments
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.serve import deployment
 from freshrank.serve.access.request_guard import with_keys_required
@@ -166,7 +169,7 @@ def start_serving(cluster: ClusterSpec) -> None:
     settings = cluster.settings.serve
     try:
         deployment.start_proxy(settings.host, settings.port)
-        deployment.deploy(ReplicaFactory(cluster), settings)
+        deployment.deploy(ReplicaFactory(cluster), settings, _scaling(cluster))
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve has given the deployment up
         raise Unavailable("ray serve", f"{error} (its logs: {ray_environment.logs()})") from error
 
@@ -235,7 +238,17 @@ def build_app(arguments: AppArguments) -> Application:
         learner=learner_address(name),
         statuses=statuses_address(name),
     )
-    return deployment.application(ReplicaFactory(cluster), settings.serve)
+    return deployment.application(ReplicaFactory(cluster), settings.serve, _scaling(cluster))
+
+
+def _scaling(cluster: ClusterSpec) -> AutoscalingPolicy | None:
+    """What decides how many replicas there are; None: always as many as the settings say."""
+    settings, statuses = cluster.settings.serve, cluster.statuses
+    if not settings.autoscales:
+        return None
+    arguments = autoscaler_arguments(settings, statuses.name, statuses.namespace)
+    policy = cast(Callable[..., AutoscalingPolicy], AutoscalingPolicy)  # Ray leaves it untyped
+    return policy(policy_function=ServeAutoscaler, policy_kwargs=arguments)
 
 
 def _on_gpu(settings: Settings) -> bool:

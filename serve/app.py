@@ -52,7 +52,7 @@ def build_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         service = await factory()
-        guard = RequestGuard(service.settings)
+        guard = RequestGuard(service.settings, service.status.running_replicas)
         service.start()
         await service.until_ready()
         await rehearse(service)
@@ -89,8 +89,8 @@ def routes_of(service: ScoringService, guard: RequestGuard) -> tuple[list[RouteS
         return [ProtoRoute(service.pipeline.name, others).spec()]
 
     specs = RouteTable(service, further).specs()
-    limits, max_ongoing = service.pipeline.limits, service.settings.max_ongoing_requests
-    return specs, RouteHandlers(limits, guard, max_ongoing, service.metrics).of(specs)
+    limits, most = service.pipeline.limits, service.settings.max_ongoing_requests
+    return specs, RouteHandlers(limits, guard, service.load, most, service.metrics).of(specs)
 
 
 def grpc_server(

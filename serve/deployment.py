@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import cast
 
 import ray.util
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
 from ray.serve.schema import LoggingConfig
 from starlette.applications import Starlette
 
@@ -20,6 +21,9 @@ from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
 APP_NAME = "freshrank"
+
+# Seconds between two reports of a replica's load to the autoscaler, which sees the mean of so many.
+_REPORT_S, _LOOK_BACK_S = 1.0, 5.0
 
 
 def start_proxy(host: str, port: int) -> None:
@@ -44,16 +48,30 @@ class ScoringReplica:
         if self._service is not None and (broken := self._service.health()):
             raise PartFailed(broken)
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """The load of this replica, which Serve sends to the autoscaler about once a second."""
+        if self._service is None:
+            return {}
+        load = self._service.load.sample()
+        slow = {} if load.p99_ms is None else {"p99_ms": load.p99_ms}
+        return {"ongoing_requests": load.ongoing, **slow}
+
     async def _make(self) -> ScoringService:
         self._service = await self._factory()
         return self._service
 
 
-def application(factory: ServiceFactory, settings: ServeSettings) -> serve.Application:
-    """The Serve application, for `serve.run` or a config file."""
+def application(
+    factory: ServiceFactory, settings: ServeSettings, scaling: AutoscalingPolicy | None = None
+) -> serve.Application:
+    """The Serve application, for `serve.run` or a config file.
+
+    `scaling` decides how many replicas there are, within the settings; None: `serve.replicas`.
+    """
     deployment = serve.deployment(
         name="ScoringReplica",
-        num_replicas=settings.replicas,
+        num_replicas=settings.replicas if scaling is None else None,
+        autoscaling_config=None if scaling is None else _autoscaling(settings, scaling),
         max_ongoing_requests=settings.max_ongoing_requests,
         # Reserved, not enforced. 0: a two-core laptop holds all parts.
         ray_actor_options={"num_cpus": 0.0},
@@ -67,9 +85,27 @@ def application(factory: ServiceFactory, settings: ServeSettings) -> serve.Appli
     return deployment.bind(factory)
 
 
-def deploy(factory: ServiceFactory, settings: ServeSettings) -> None:
+def deploy(
+    factory: ServiceFactory, settings: ServeSettings, scaling: AutoscalingPolicy | None = None
+) -> None:
     """Start the replicas and wait until the first is up."""
-    serve.run(application(factory, settings), name=APP_NAME, route_prefix="/")
+    serve.run(application(factory, settings, scaling), name=APP_NAME, route_prefix="/")
+
+
+def _autoscaling(settings: ServeSettings, policy: AutoscalingPolicy) -> AutoscalingConfig:
+    """Serve's part of autoscaling: it moves the loads, and applies what the policy says at once."""
+    with warnings.catch_warnings():
+        # Deprecated for an environment variable, which this version of Ray does not read yet.
+        warnings.filterwarnings("ignore", ".*metrics_interval_s", DeprecationWarning)
+        return AutoscalingConfig(
+            min_replicas=settings.replicas,
+            max_replicas=settings.most_replicas,
+            policy=policy,
+            metrics_interval_s=_REPORT_S,
+            look_back_period_s=_LOOK_BACK_S,
+            upscale_delay_s=0.0,
+            downscale_delay_s=0.0,
+        )
 
 
 def delete() -> None:

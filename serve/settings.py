@@ -42,6 +42,18 @@ class ServeSettings(Section):
     """Ask for no key beyond loopback: something in front of the endpoint has to."""
     replicas: int = Field(default=1, ge=1)
     """One replica scores thousands of requests a second; more need more cores."""
+    max_replicas: int | None = Field(default=None, ge=1)
+    """Replicas are added, up to so many, while one of the two targets below is exceeded, and
+    removed again, down to `replicas`. By default their number is always `replicas`."""
+    target_ongoing_requests: float = Field(default=16.0, gt=0.0)
+    """Mean number of requests that a replica works on at a time, with `max_replicas`: on one core
+    each of 16 takes 16 times as long as alone, which is some milliseconds."""
+    target_p99_ms: float = Field(default=50.0, gt=0.0)
+    """99th percentile of a replica's time to answer, with `max_replicas`, without what requests ask
+    to wait for: far above that of a replica that has time, and less than a person notices."""
+    scale_down_after_s: float = Field(default=300.0, gt=0.0)
+    """With `max_replicas`: for so long a replica has to be one too many before it is removed. Load
+    comes back within minutes, and a start takes seconds and the reading of the catalogue."""
     max_ongoing_requests: int = Field(default=512, ge=1)
     """Per replica, beyond which requests get 503. Ray's own default of 5 would leave an
     asynchronous handler idle."""
@@ -84,6 +96,22 @@ class ServeSettings(Section):
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("`tls_certificate_file` and `tls_key_file` require each other")
         return self
+
+    @model_validator(mode="after")
+    def _fewest_and_most(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError("`max_replicas` is less than `replicas`")
+        return self
+
+    @property
+    def most_replicas(self) -> int:
+        """How many replicas there may be at a time."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
+
+    @property
+    def autoscales(self) -> bool:
+        """Whether the number of replicas follows their load."""
+        return self.most_replicas > self.replicas
 
     @property
     def scheme(self) -> str:

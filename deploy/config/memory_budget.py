@@ -73,8 +73,8 @@ def needs(
     """
     others = candidate_partitions or {}
     pinned = {arm.pinned for one in pipeline.experiments for arm in one.arms if arm.pinned}
-    copies = settings.shards.count + settings.serve.replicas
-    served = settings.serve.replicas * (1 + len(pinned))
+    copies = settings.shards.count + settings.serve.most_replicas
+    served = settings.serve.most_replicas * (1 + len(pinned))
     found = [
         Need("the programs", _BASE_BYTES + (copies + _OTHER_PARTS) * _PART_BYTES),
         *_of_shards(pipeline, settings, partitions),
@@ -157,7 +157,7 @@ def _of_catalogue(pipeline: Pipeline, settings: ServeSettings) -> list[Need]:
     """What replicas keep to recommend from."""
     if pipeline.retrieval is None:
         return []
-    kept = settings.replicas * settings.most_items * pipeline.retrieval.bytes_per_item
+    kept = settings.most_replicas * settings.most_items * pipeline.retrieval.bytes_per_item
     return [Need("the catalogue in each replica", kept, "serve.most_items", settings.most_items)]
 
 

@@ -36,6 +36,10 @@ class KeyRates:
         self._now_s = now_s
         self._buckets: dict[str, _Bucket] = {}
 
+    def share_among(self, replicas: int) -> None:
+        """Let through an equal share of so many replicas from now on."""
+        self._replicas = replicas
+
     def wait_s(self, key: ApiKey) -> float:
         """0: a request of `key` may pass, and is counted; else the seconds until one may."""
         if key.rate_per_s is None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from freshrank.actors.errors import ConfigError, RequestError, TooManyRequests
 from freshrank.serve.access.api_keys import ApiKey, Scope, key_record, known_key, read_keys
@@ -37,10 +37,18 @@ class RequestGuard:
     """Checks the headers of each request against the settings.
 
     Raises ConfigError when the file of keys cannot be read.
+
+    Parameters
+    ----------
+    running
+        Tells how many replicas run, which share the rate of a key; needed where it changes.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(
+        self, settings: ServeSettings, running: Callable[[], Awaitable[int]] | None = None
+    ) -> None:
         self._settings = settings
+        self._running = running
         self._names = {name.lower().rstrip(".") for name in settings.allowed_hosts}
         self._names.add(settings.host.lower())
         self._known_hosts: set[bytes] = set()
@@ -76,10 +84,16 @@ class RequestGuard:
             self._check_key(found.get(b"authorization", b""), scope)
 
     async def follow(self) -> None:
-        """Read the file of keys again and again, for as long as keys are required."""
+        """Read keys and number of replicas again and again, for as long as keys are required."""
         while self.keys_required:
             await asyncio.sleep(RELOAD_EVERY_S)
             await asyncio.to_thread(self.reload)
+            await self.share()
+
+    async def share(self) -> None:
+        """Let each key have its share of as many replicas as run, where their number changes."""
+        if self._running is not None and self._settings.autoscales:
+            self.rates.share_among(max(self._settings.replicas, await self._running()))
 
     def reload(self) -> None:
         """Read the file of keys again. While it cannot be read, no key of it is right."""

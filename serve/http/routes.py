@@ -16,6 +16,7 @@ from freshrank.actors.errors import FreshrankError, RequestError, TooManyRequest
 from freshrank.serve.access.request_guard import RawHeaders, RequestGuard
 from freshrank.serve.api.errors import answer_of, problem, status_of
 from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.autoscaling.request_load import RequestLoad
 from freshrank.serve.http.fast_path import Handlers
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.route_spec import Handler, RouteSpec
@@ -53,22 +54,25 @@ class RouteHandlers:
     ----------
     guard
         Checks the headers of each request.
+    load
+        Counts the requests of limited routes while they are answered.
     max_ongoing
-        Requests of limited routes that are answered at the same time; others get 503.
+        So many of them are answered at the same time; others get 503.
     """
 
     def __init__(
         self,
         limits: RequestLimits,
         guard: RequestGuard,
+        load: RequestLoad,
         max_ongoing: int,
         metrics: ServeMetrics,
     ) -> None:
         self._limits = limits
         self._guard = guard
+        self._load = load
         self._max_ongoing = max_ongoing
         self._metrics = metrics
-        self._ongoing = 0
 
     def of(self, specs: Iterable[RouteSpec]) -> Handlers:
         """The handler of each route, by method and path. None of them raises."""
@@ -96,13 +100,10 @@ class RouteHandlers:
                 spec.check_query(request.query_params)
             if not spec.limited:
                 return await spec.handler(request)
-            if self._ongoing >= self._max_ongoing:
+            if self._load.ongoing >= self._max_ongoing:
                 raise RequestError("server", "too many requests at once", status=503)
-            self._ongoing += 1
-            try:
+            with self._load.request():
                 return await spec.handler(request)
-            finally:
-                self._ongoing -= 1
         except FreshrankError as error:
             response = JsonResponse(answer_of(error), status_of(error))
             if isinstance(error, TooManyRequests):

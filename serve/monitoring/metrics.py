@@ -6,7 +6,6 @@ from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from freshrank.actors.features.service import RowLookup
@@ -21,9 +20,6 @@ LATENCY_BUCKETS = (
 )  # fmt: skip
 # Seconds since an entity's last event: from what just happened to yesterday.
 FEATURE_AGE_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0, 600.0, 3_600.0, 86_400.0)
-
-# Latencies that are added to the histogram at once: for each alone NumPy takes longer than scoring.
-_BATCH = 1_000
 
 
 class ServeMetrics:
@@ -172,7 +168,6 @@ class _Latencies:
 
     def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
         self._all = Histogram(name, text, buckets=LATENCY_BUCKETS, registry=registry)
-        self._waiting_ms: list[float] = []
         self._recent = RecentLatencies()
         self._requests = 0
 
@@ -180,18 +175,10 @@ class _Latencies:
         """Count a request; both are monotonic seconds."""
         self._all.observe(ended - begun)
         self._requests += 1
-        self._waiting_ms.append((ended - begun) * 1000.0)
-        if len(self._waiting_ms) >= _BATCH:
-            self._collect(ended)
+        self._recent.add_one((ended - begun) * 1000.0, ended)
 
     def status(self, monotonic: float) -> dict[str, JsonValue]:
-        self._collect(monotonic)
         return {"requests": self._requests, "latency": self._recent.at(monotonic).to_json()}
-
-    def _collect(self, monotonic: float) -> None:
-        if self._waiting_ms:
-            self._recent.add(np.array(self._waiting_ms), monotonic)
-            self._waiting_ms.clear()
 
 
 class _Labelled:

@@ -147,6 +147,16 @@ _OF_REPLICAS = _counters(
     catalogue_rebuild_s="Seconds that the last making of the candidates' indexes took",
 )
 
+_OF_THE_AUTOSCALER = _gauges(
+    replicas_wanted="Replicas that were decided last",
+    replicas_running="Replicas that take requests",
+    replicas_needed="Replicas that the load asks for, which may be more than there may be",
+    replicas_least="Replicas that there are at least",
+    replicas_most="Replicas that there are at most",
+    load_ongoing="Mean number of requests that all replicas work on at a time",
+    load_p99_ms="99th percentile of the milliseconds to answer, of the slowest replica",
+)
+
 _OF_SEVERAL = _counters(
     examples="Labelled examples: made by a shard, or learned by the learner",
     alerts_held_back="Alerts that were counted but not written, to bound their number",
@@ -161,7 +171,9 @@ _OF_SEVERAL = _counters(
     latency_p99_ms="99th percentile of milliseconds to score a request",
 )
 
-POSTED: Mapping[str, Described] = _OF_SHARDS | _OF_THE_LEARNER | _OF_REPLICAS | _OF_SEVERAL
+POSTED: Mapping[str, Described] = (
+    _OF_SHARDS | _OF_THE_LEARNER | _OF_REPLICAS | _OF_THE_AUTOSCALER | _OF_SEVERAL
+)
 """By path: the metrics whose names do not depend on the pipeline."""
 
 # What the examples of a quality metric are, by the end of its name.

@@ -13,6 +13,9 @@ from freshrank.serve.monitoring import posted_metrics
 from freshrank.serve.monitoring.metrics import ServeMetrics
 from freshrank.serve.monitoring.system_readiness import missing_parts
 
+AUTOSCALER = "autoscaler"
+"""The part that decides how many replicas there are."""
+
 # Seconds that a page waits for the status registry: beyond it the other statuses are shown.
 _COLLECT_TIMEOUT_S = 1.0
 
@@ -67,6 +70,12 @@ class ReplicaStatus:
                 return missing_parts(statuses, partitions, candidate_partitions)
         except (Unavailable, TimeoutError) as error:
             return {"statuses": str(error) or "no answer"}
+
+    async def running_replicas(self) -> int:
+        """Replicas that take requests, as the autoscaler has posted lately; 0 where it has not."""
+        scaling = (await self.collect()).get(AUTOSCALER, {}).get("replicas")
+        running = scaling.get("running") if isinstance(scaling, Mapping) else None
+        return running if isinstance(running, int) else 0
 
     async def expose(self) -> bytes:
         """Prometheus' text format, without other replicas: each is scraped itself."""

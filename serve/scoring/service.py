@@ -18,6 +18,7 @@ from freshrank.serve.api.consistency import ANY, Consistency
 from freshrank.serve.api.requests import rounded
 from freshrank.serve.api.responses import FeatureInfo, PipelineAnswer, ScoreAnswer
 from freshrank.serve.api.score_requests import ScoreCall, ScoreDecoder
+from freshrank.serve.autoscaling.request_load import RequestLoad
 from freshrank.serve.experiments.assignment import NOBODY, Assigned, Experiments
 from freshrank.serve.monitoring.metrics import ServeMetrics
 from freshrank.serve.monitoring.status import ReplicaStatus
@@ -54,6 +55,7 @@ class ScoringService:
         self.retriever = retriever
         """None: the pipeline has no catalogue to recommend from."""
         self.metrics = ServeMetrics()
+        self.load = RequestLoad(connectors.clock)
         self.experiments = Experiments(pipeline.experiments)
         self.decoder = ScoreDecoder(
             pipeline.entity, pipeline.features.request_types, pipeline.limits
@@ -188,12 +190,13 @@ class ScoringService:
         timeout_ms = wanted.timeout_ms
         timeout_s = (self.settings.wait_timeout_ms if timeout_ms is None else timeout_ms) / 1000
         deadline = self.connectors.clock.monotonic() + timeout_s
-        await self.model.wait_until(wanted.min_version, wanted.max_model_age_ms, timeout_s)
-        if wanted.min_offsets:
-            remaining_s = max(0.0, deadline - self.connectors.clock.monotonic())
-            own = self.pipeline.entity, canonical
-            features, offsets = self.pipeline.features, wanted.min_offsets
-            await until_applied(self.reader, features, own, offsets, remaining_s)
+        with self.load.waiting():
+            await self.model.wait_until(wanted.min_version, wanted.max_model_age_ms, timeout_s)
+            if wanted.min_offsets:
+                remaining_s = max(0.0, deadline - self.connectors.clock.monotonic())
+                own = self.pipeline.entity, canonical
+                features, offsets = self.pipeline.features, wanted.min_offsets
+                await until_applied(self.reader, features, own, offsets, remaining_s)
         return canonical
 
     async def read_own(self, key: str) -> list[StoredRow]:

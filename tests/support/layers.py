@@ -42,10 +42,10 @@ ORDER = {
     "retrieval shard connectors",
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
     "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
-    "serve": "access api client experiments monitoring scoring explanation entities recommendation "
-    "http grpc app proxy deployment",
+    "serve": "access api client experiments autoscaling monitoring scoring explanation entities "
+    "recommendation http grpc app proxy deployment",
     "deploy": "pipelines config console state servers history served experiments wiring cluster "
-    "topology commands cli",
+    "serving topology commands cli",
     "examples": "shop jd recommend catalogue affinity item_features",
     "benchmarks": "report registry peers workloads crashes quality robust online fuzz "
     "throughput latency chaos cli",

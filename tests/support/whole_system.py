@@ -99,11 +99,11 @@ class WholeSystem:
         self._folder = folder
         self.state = state or folder / "state"
         self._settings = settings or {}
-        self._port = free_port()
+        self.port = free_port()
         self._file = folder / "pipeline.py"
         self._file.write_text(text(shop_file(self.topic, name).text), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=PATIENCE_S)
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S)
         self._events = 0
 
     def start(self) -> None:
@@ -119,7 +119,7 @@ class WholeSystem:
     def ready(self) -> bool:
         """Whether the endpoint says that it is ready; False where it does not answer."""
         question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        return ask("127.0.0.1", self._port, question).startswith(b"HTTP/1.1 200")
+        return ask("127.0.0.1", self.port, question).startswith(b"HTTP/1.1 200")
 
     def second_run(self, state: Path) -> tuple[int, str]:
         """Run the same pipeline on the same servers once more; its exit code, and what it prints.
@@ -233,7 +233,7 @@ class WholeSystem:
 
     def processes(self, title: str) -> list[int]:
         """Ids of this system's processes whose command line holds `title`."""
-        return RunningSystem(self._port, self.state).processes(title)
+        return RunningSystem(self.port, self.state).processes(title)
 
     def server(self, title: str) -> int:
         """Id of the server that the run itself has started, by its command line.
@@ -365,7 +365,7 @@ class WholeSystem:
         return ours | {
             "FRESHRANK_KAFKA__BOOTSTRAP": self.bootstrap,
             "FRESHRANK_KAFKA__PARTITIONS": "2",
-            "FRESHRANK_SERVE__PORT": str(self._port),
+            "FRESHRANK_SERVE__PORT": str(self.port),
             "FRESHRANK_STATE": str(self.state),
             **self._settings,
         }

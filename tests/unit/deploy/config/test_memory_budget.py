@@ -52,6 +52,8 @@ def test_a_catalogue_is_counted_in_each_replica() -> None:
     (need,) = (one for one in needs(CATALOGUE, two, 2, parts) if one.setting == "serve.most_items")
     # A number by two sources, and the last sixteen shoppers of each item.
     assert need.bytes == 2 * 3000 * (900 + 40 * (1 + 1 + 16))
+    scaled = settings(SERVE__MAX_REPLICAS="2", SERVE__MOST_ITEMS="3000")
+    assert needs(CATALOGUE, scaled, 2, parts) == needs(CATALOGUE, two, 2, parts)
     without = replace(CATALOGUE, candidates=())
     assert not any("catalogue" in one.what for one in needs(without, two, 2, parts))
 

@@ -53,3 +53,13 @@ def test_the_wait_is_the_time_until_one_passes_and_keys_do_not_share() -> None:
 def test_a_key_without_a_rate_always_passes() -> None:
     clock = Clock()
     assert passed(KeyRates(1, clock), clock, key(None), 1, 0.001) == 1_000
+
+
+def test_a_key_keeps_its_rate_when_replicas_are_added_and_removed() -> None:
+    clock = Clock()
+    rates, one = KeyRates(1, clock), key(100)
+    for replicas in (1, 4, 2):
+        rates.share_among(replicas)
+        clock.at_s += 10  # what was saved under another share is gone after a burst
+        count = passed(rates, clock, one, 100, 1 / 512)
+        assert count == pytest.approx(100 * 100 / replicas, rel=0.02)

@@ -196,6 +196,22 @@ def test_a_key_beyond_its_rate_is_a_429_that_says_when_to_come_again(tmp_path: P
     assert "0.01 requests a second" in second.text
 
 
+@pytest.mark.parametrize(("running", "passing"), [(0, 60), (2, 60), (3, 40), (6, 20)])
+def test_replicas_that_are_added_share_the_rate_of_a_key(
+    tmp_path: Path, running: int, passing: int
+) -> None:
+    path, key = tmp_path / "keys.json", create_key()
+    write_keys(path, [key_record(key, "shop", [Scope.SCORE], rate_per_s=120)])
+    settings = ServeSettings(host=ANYWHERE, keys_file=path, replicas=2, max_replicas=6)
+
+    async def seen() -> int:
+        return running
+
+    guard = RequestGuard(settings, seen)
+    asyncio.run(guard.share())
+    assert [allows(guard, key) for _ in range(100)].count(True) == passing
+
+
 def test_keys_that_are_made_and_revoked_are_known_without_a_restart(tmp_path: Path) -> None:
     path, first, second = tmp_path / "keys.json", create_key(), create_key()
     records = [key_record(key, "shop", [Scope.SCORE]) for key in (first, second)]

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_clock import settle
+from fake_clock import FakeClock, settle
 from http_calls import candidates, get, post, score, talk
-from serving import FakeFeatures, ReplicaUnderTest
+from serving import FakeFeatures, FakeModel, ReplicaUnderTest
 
 from freshrank.actors.errors import BadRecord, Unavailable
-from freshrank.actors.messages import Inputs
+from freshrank.actors.messages import Inputs, Version
 from freshrank.serve.api.requests import RequestLimits
 
 
@@ -72,6 +72,50 @@ def test_a_request_that_fails_no_longer_counts_as_ongoing() -> None:
         return [(await client.post("/v1/score", json=body)).status_code for body in bodies]
 
     assert talk(one, story) == [422, 200]
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/explain"], ids=["fast path", "slow path"])
+def test_each_limited_request_is_in_the_load_of_the_replica(path: str) -> None:
+    replica = ReplicaUnderTest()
+
+    async def story(client: httpx.AsyncClient) -> set[int]:
+        body = {"user": "u", "candidates": candidates(1)}
+        answers = [await client.post(path, json=body) for _ in range(100)]
+        return {answer.status_code for answer in answers}
+
+    assert talk(replica, story) == {200}
+    load = replica.service.load.sample()
+    assert load.ongoing > 0
+    assert load.p99_ms is not None
+
+
+class WaitingModel(FakeModel):
+    """Weights that do not become newer for as long as a request waits for them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def wait_for(self, version: Version, timeout_s: float) -> None:
+        await self._clock.sleep(timeout_s)
+        await super().wait_for(version, timeout_s)
+
+
+def test_probes_and_what_requests_wait_for_are_no_load() -> None:
+    clock = FakeClock()
+    replica = ReplicaUnderTest(model=WaitingModel(clock), clock=clock)
+
+    async def story(client: httpx.AsyncClient) -> set[int]:
+        await client.get("/v1/status")
+        late = {"min_version": "9.0", "timeout_ms": 300}
+        body = {"user": "u", "candidates": candidates(1), **late}
+        return {(await client.post("/v1/score", json=body)).status_code for _ in range(100)}
+
+    assert talk(replica, story) == {409}
+    assert clock.slept.count(0.3) == 100
+    load = replica.service.load.sample()
+    assert load.ongoing == 0.0
+    assert load.p99_ms == pytest.approx(0.01, rel=0.05)
 
 
 class BrokenFeatures(FakeFeatures):

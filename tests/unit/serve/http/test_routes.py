@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from freshrank.actors.clock import SystemClock
 from freshrank.serve.access.api_keys import Scope
 from freshrank.serve.access.request_guard import RequestGuard
 from freshrank.serve.api.requests import RequestLimits
+from freshrank.serve.autoscaling.request_load import RequestLoad
 from freshrank.serve.http.json_response import JsonResponse
 from freshrank.serve.http.openapi import document
 from freshrank.serve.http.route_spec import Answer, Parameter, RouteSpec
@@ -78,9 +80,8 @@ SPECS = [
 
 
 def ask(method: str, path: str) -> httpx.Response:
-    handlers = RouteHandlers(RequestLimits(), RequestGuard(ServeSettings()), 1, ServeMetrics()).of(
-        SPECS
-    )
+    guard, load = RequestGuard(ServeSettings()), RequestLoad(SystemClock())
+    handlers = RouteHandlers(RequestLimits(), guard, load, 1, ServeMetrics()).of(SPECS)
     app = Starlette(
         routes=starlette_routes(handlers), exception_handlers={HTTPException: no_such_route}
     )

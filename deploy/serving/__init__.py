@@ -1,0 +1,1 @@
+"""The replicas of a running endpoint: how many there are."""

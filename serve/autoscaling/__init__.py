@@ -1,0 +1,1 @@
+"""How many replicas the requests need: what a replica measures, and the policy that decides."""

@@ -1,0 +1,106 @@
+"""Replicas that come and go with the load cut no request, and raise no alert."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from steady_clients import asking
+from whole_system import CANDIDATES, WholeSystem, until
+
+from freshrank.actors.messages import Version
+from freshrank.deploy.servers.brokers import Broker
+
+# Scored in milliseconds: several clients keep a replica busy on any machine, and the steady one,
+# which asks for few and then pauses, does not.
+MANY = [{"item_id": item, "category_id": item % 20} for item in range(1, 501)]
+CLIENTS = 8
+PAUSE_S = 0.1
+
+# More seconds than clients and a steady one may take to answer: this is about ongoing requests.
+SLOWEST_MS = "60000"
+
+
+@pytest.fixture(scope="module")
+def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
+    """A system of one replica or two."""
+    settings = {
+        "FRESHRANK_SERVE__MAX_REPLICAS": "2",
+        "FRESHRANK_SERVE__TARGET_ONGOING_REQUESTS": "2",
+        "FRESHRANK_SERVE__TARGET_P99_MS": SLOWEST_MS,
+        "FRESHRANK_SERVE__SCALE_DOWN_AFTER_S": "5",
+    }
+    name = f"scaled-{os.getpid()}"
+    system = WholeSystem(
+        kafka.bootstrap, tmp_path_factory.mktemp("scaled"), name, settings=settings
+    )
+    system.redis.start()
+    try:
+        system.start()
+        yield system
+    finally:
+        system.kill_all()
+        system.kill()
+        system.redis.stop()
+
+
+def replicas(system: WholeSystem) -> Mapping[str, Any]:
+    """How many replicas the autoscaler wants and sees, as `/v1/status` tells."""
+    found: Mapping[str, Any] = system.get("/v1/status").get("autoscaler", {}).get("replicas", {})
+    return found
+
+
+def are_up(system: WholeSystem, count: int) -> bool:
+    seen = replicas(system)
+    return (seen.get("wanted"), seen.get("running")) == (count, count)
+
+
+def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
+    scaled: WholeSystem,
+) -> None:
+    until(lambda: are_up(scaled, 1))
+    steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
+    busy = {"user": "busy", "candidates": MANY, "show": 0}
+    with asking(scaled.port, steady, pause_s=PAUSE_S) as steadily:
+        with asking(scaled.port, busy, CLIENTS) as busily:
+            until(lambda: are_up(scaled, 2))
+            # Weights that are learned from now on reach the replica that was added, too.
+            before = max(versions(scaled))
+            until(lambda: has_learned(scaled, before))
+            answered = busily.answers
+            until(lambda: busily.answers > answered + 100)
+        until(lambda: are_up(scaled, 1))
+        after = steadily.answers
+        until(lambda: steadily.answers > after + 20)
+    assert steadily.failures == busily.failures == []
+    status = scaled.get("/v1/status")
+    up, down = status["autoscaler"]["changes"]
+    assert (up["from"], up["to"], down["from"], down["to"]) == (1, 2, 2, 1)
+    assert "more than 2 each" in up["reason"]
+    assert "1 replica(s) can do" in down["reason"]
+    assert scaled.readiness() == {}
+    assert raised(status) == {}
+    metrics = scaled.text("/metrics")
+    assert 'freshrank_part_replicas_running{part="autoscaler"} 1.0' in metrics
+
+
+def has_learned(system: WholeSystem, before: Version) -> bool:
+    """Whether both replicas have later weights; another event is learned from."""
+    system.event("steady", "order", 1)
+    held = versions(system)
+    return len(held) == 2 and min(held) > before
+
+
+def versions(system: WholeSystem) -> list[Version]:
+    """Of the weights of each replica that has posted its status."""
+    parts = system.get("/v1/status")
+    held = [one["model"]["version"] for part, one in parts.items() if part.startswith("replica")]
+    return [Version.parse(version) for version in held if version is not None]
+
+
+def raised(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The alerts of all parts, by kind."""
+    found = {part: one.get("alerts", {}).get("by_kind", {}) for part, one in status.items()}
+    return {part: kinds for part, kinds in found.items() if kinds}
