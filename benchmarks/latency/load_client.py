@@ -34,7 +34,9 @@ class LoadResult(msgspec.Struct, frozen=True):
     """The figures of one run."""
 
     answers_per_s: float
+    """Of all answers within the time, also to requests that were sent before."""
     p50_ms: float
+    """Of requests that were sent and answered within it, as is `p99_ms`."""
     p99_ms: float
     errors: int
     """Answers with another status than 200, and broken connections."""
@@ -51,6 +53,7 @@ class Tally:
     ends: float
     """`time.perf_counter` after which no answer counts."""
     latencies_ms: list[float] = field(default_factory=list)
+    answered: int = 0
     errors: int = 0
     first_error: str = ""
 
@@ -59,13 +62,15 @@ class Tally:
         if not answer.startswith(b"HTTP/1.1 200"):
             self.errors += 1
             self.first_error = self.first_error or answer[:500].decode(errors="replace")
-        elif self.begins <= sent and arrived <= self.ends:
-            self.latencies_ms.append((arrived - sent) * 1000.0)
+        elif self.begins <= arrived <= self.ends:
+            self.answered += 1
+            if self.begins <= sent:
+                self.latencies_ms.append((arrived - sent) * 1000.0)
 
     def result(self) -> LoadResult:
         """Return the figures of the answers that count."""
         return LoadResult(
-            answers_per_s=len(self.latencies_ms) / (self.ends - self.begins),
+            answers_per_s=self.answered / (self.ends - self.begins),
             p50_ms=quantile(self.latencies_ms, 0.50),
             p99_ms=quantile(self.latencies_ms, 0.99),
             errors=self.errors,

@@ -23,16 +23,21 @@ from rich.console import Console
 
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
+from freshrank.actors.messages import Ints
 from freshrank.actors.runtime import freeze_heap
 from freshrank.benchmarks.module_process import run_script
 from freshrank.benchmarks.peers import peer_features
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, quantile
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, user_name
-from freshrank.benchmarks.workloads.shop_fixture import shop_file, user_history, write_rows
+from freshrank.benchmarks.workloads.shop_fixture import (
+    shop_file,
+    touched_items,
+    user_history,
+    write_rows,
+)
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.redis_server import RedisServer
-from freshrank.examples.shop.shoppers import ShopEvent
 from freshrank.feature_actors.connectors.redis.connection import RedisConnection
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
 from freshrank.serve.scoring.feature_reader import FeatureReader
@@ -62,9 +67,9 @@ class Reads(msgspec.Struct, frozen=True):
 class _Reader:
     """Reads and encodes the features of random requests from the store at a URL."""
 
-    def __init__(self, pipeline: Pipeline, redis_url: str, items: Sequence[int]) -> None:
+    def __init__(self, pipeline: Pipeline, redis_url: str, items: Ints) -> None:
         self._features = pipeline.online_features
-        self._items = np.array(items)
+        self._items = items
         self._rng = np.random.default_rng(0)
         self._clock = SystemClock()
         self._store = RedisStore(redis_url, f"fr:{pipeline.name}")
@@ -109,7 +114,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
         pipeline, now_ms = shop_file(name, name, of_items=True).load(), SystemClock().now_ms()
         events = user_history(USERS, now_ms, np.random.default_rng(0))
         uvloop.run(write_rows(pipeline, redis.url, events, now_ms))
-        items = sorted({msgspec.json.decode(one, type=ShopEvent).item_id for one in events})
+        items = touched_items(events)
         for number in range(options.rounds):
             with console.status(f"round {number + 1}"):
                 reads = _Reader(pipeline, redis.url, items).run(requests)

