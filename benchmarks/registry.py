@@ -74,7 +74,8 @@ BENCHES = {
         "from the send of an event to the first score that used it or learned from it",
     ),
     "serving": Bench(
-        "latency.serving", "/v1/score behind HAProxy, behind Serve's own proxy, and in bare uvicorn"
+        "latency.serving",
+        "/v1/score behind HAProxy, Serve's own proxy, in bare uvicorn, and beside Feast's server",
     ),
     "recommend": Bench(
         "latency.recommendations",

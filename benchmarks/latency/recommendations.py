@@ -85,8 +85,10 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
                 filler.write(key, row)
             filler.finish()
             topic, bootstrap = pipeline.stream.topic, outside.broker.bootstrap
-            with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS) as stream:
-                bench = _Bench(system.port, stream, options.scale, console)
+            # The stream's producer gathers records for longer than an event may take.
+            prober = TopicFiller(bootstrap, topic, linger_ms=0)
+            with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS):
+                bench = _Bench(system.port, prober, options.scale, console)
                 return figures(*uvloop.run(bench.run(items)))
 
 
@@ -113,9 +115,9 @@ def catalogue_rows(items: int) -> Iterator[tuple[bytes, bytes]]:
 class _Bench:
     """Asks the endpoint on `port`."""
 
-    def __init__(self, port: int, stream: SteadyStream, scale: float, console: Console) -> None:
+    def __init__(self, port: int, prober: TopicFiller, scale: float, console: Console) -> None:
         self._port = port
-        self._stream = stream
+        self._prober = prober
         self._scale = scale
         self._console = console
 
@@ -190,7 +192,7 @@ class _Bench:
             body = msgspec.json.encode({"user": user_name(user), "k": 10})
             (event,) = events_of([user], [at_ms], rng, "probe", number)
             begun = loop.time()
-            self._stream.write(user_name(user).encode(), event)
+            self._prober.write(user_name(user).encode(), event)
             async with KeepAliveClient("127.0.0.1", self._port) as client:
                 try:
                     async with asyncio.timeout(TIMEOUT_S):
