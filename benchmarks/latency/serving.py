@@ -62,14 +62,14 @@ STOP_TIMEOUT_S = 20.0
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start the servers, measure, stop."""
     with external_servers(options, console) as (outside, folder):
-        bench = _Bench(outside, folder, _prepare(outside, folder), SECONDS * options.scale)
+        servers = _Servers(outside, folder, _prepare(outside, folder), SECONDS * options.scale)
         modes = [*MODES, *([FEAST] if installed(console) else [])]
         rounds = []
         for number in range(options.rounds):
             results = {}
             for mode in modes:
                 with console.status(f"round {number + 1}: {mode}"):
-                    measured = bench.measure(mode, number)
+                    measured = servers.measure(mode, number)
                 for connections, result in measured.items():
                     results[mode, connections] = result
                     console.print(
@@ -99,7 +99,7 @@ def _prepare(outside: ExternalServers, folder: Path) -> list[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class _Servers:
     """Starts one server after the other, and puts load on it."""
 
     outside: ExternalServers

@@ -3,21 +3,21 @@
     python feature_server.py FOLDER PORT REDIS
 
 It needs Python and what `feature_requirements.txt` beside it names, which it installs by pip into
-an environment of its own, that of `peer_features.py`. FOLDER has an ``.npz`` file for each entity
-(``user.npz``) with its ``keys`` and its features, columns float64[n] (NaN: none) and lists int64 or
-float64[n, w]. They become a feature view ``of_user``, whose rows Feast writes to the Redis of the
-URL. Then the server answers as ``feast serve --workers -1`` does, which Feast's documents recommend
-for production: two workers a core and one more, other options as they are by default, but for its
-access log, which is off, and the end of workers after so many requests. It ends with SIGTERM.
+an environment of its own, that of `peer_features.py`. FOLDER has a JSON file for each entity
+(``user.json``) with its ``keys`` and its features by their names: ``numbers`` (a number or null for
+each key) and ``lists`` (numbers for each key, all integers or none). They become a feature view
+``of_user``, whose rows Feast writes to the Redis of the URL. Then the server answers as
+``feast serve --workers -1`` does, which Feast's documents recommend for production: two workers a
+core and one more, other options as they are by default, but for its access log, which is off, and
+the end of workers after so many requests. It ends with SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import math
+import json
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def feature_store(folder: Path, redis_url: str) -> Any:
         entity_key_serialization_version=3,
     )
     store = feast.FeatureStore(config=config)
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted(folder.glob("*.json")):
         _add(store, path)
     return store
 
@@ -46,16 +46,19 @@ def feature_store(folder: Path, redis_url: str) -> Any:
 def _add(store: Any, path: Path) -> None:
     """Add the entity of a file: its view, and its rows."""
     feast, types = importlib.import_module("feast"), importlib.import_module("feast.types")
-    numpy, pandas = importlib.import_module("numpy"), importlib.import_module("pandas")
-    with numpy.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    keys, name = arrays.pop("keys").tolist(), path.stem
-    kinds = {"f": types.Float64, "i": types.Int64}
-    schema, rows = [], {name: keys, "at": datetime.now(UTC)}
-    for column, values in arrays.items():
-        kind, listed = kinds[values.dtype.kind], values.ndim > 1
-        schema.append(feast.Field(name=column, dtype=types.Array(kind) if listed else kind))
-        rows[column] = values.tolist() if listed else values_of(values.tolist())
+    pandas = importlib.import_module("pandas")
+    features, name = json.loads(path.read_bytes()), path.stem
+    kinds = {float: types.Float64, int: types.Int64}
+    schema = [feast.Field(name=one, dtype=types.Float64) for one in features["numbers"]]
+    for one, lists in features["lists"].items():
+        kind = types.Array(kinds[type(lists[0][0])])
+        schema.append(feast.Field(name=one, dtype=kind))
+    rows = {
+        name: features["keys"],
+        "at": datetime.now(UTC),
+        **features["numbers"],
+        **features["lists"],
+    }
     entity = feast.Entity(name=name, join_keys=[name], value_type=feast.ValueType.STRING)
     # A view names a source, from which nothing is read here.
     source = feast.FileSource(path=str(path.with_suffix(".parquet")), timestamp_field="at")
@@ -70,15 +73,6 @@ def _add(store: Any, path: Path) -> None:
     frame.to_parquet(path.with_suffix(".parquet"))
     store.apply([entity, view])
     store.write_to_online_store(view.name, frame)
-
-
-def values_of(column: Sequence[float]) -> list[float | None]:
-    """A column as Feast takes it, with None where there is no number.
-
-    >>> values_of([0.5, math.nan])
-    [0.5, None]
-    """
-    return [None if math.isnan(value) else value for value in column]
 
 
 def _connect_by(redis_url: str) -> None:

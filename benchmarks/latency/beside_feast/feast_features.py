@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from freshrank.actors.features.service import Candidates
 from freshrank.actors.messages import Doubles, Inputs, Ints
@@ -53,16 +52,20 @@ def save_features(pipeline: Pipeline, events: Sequence[bytes], at_ms: int, folde
     )
     assert not rejected  # the bench has made these events itself
     for entity, plan in pipeline.plans.items():
-        arrays: dict[str, NDArray[Any]] = {}
-        for table in plan.tables:
-            rows = EntityTable(table, len(events))
-            slots = np.unique(rows.apply(columns, before=False).slots)
-            block = table.read(rows.rows(slots), np.full(len(slots), at_ms, dtype=np.int64))
-            arrays["keys"] = np.array(rows.entities(slots))
-            arrays |= dict(zip(table.columns, block.values.T, strict=True))
-            if table.id_width:
-                arrays |= {_IDS: block.ids, _WEIGHTS: block.id_weights}
-        np.savez(folder / entity, allow_pickle=False, **arrays)
+        table = _only(plan.tables)
+        rows = EntityTable(table, len(events))
+        slots = np.unique(rows.apply(columns, before=False).slots)
+        block = table.read(rows.rows(slots), np.full(len(slots), at_ms, dtype=np.int64))
+        features = {
+            "keys": rows.entities(slots),
+            "numbers": dict(zip(table.columns, block.values.T.tolist(), strict=True)),
+            "lists": {},
+        }
+        if table.id_width:
+            lists = {_IDS: block.ids.tolist(), _WEIGHTS: block.id_weights.tolist()}
+            features["lists"] = lists
+        # What is not a number becomes null.
+        (folder / f"{entity}.json").write_bytes(msgspec.json.encode(features))
 
 
 class FeastFeatures:

@@ -10,11 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from freshrank.benchmarks.latency.beside_feast.feast_features import FeastFeatures, save_features
 from freshrank.benchmarks.latency.serving_host import served_file
-from freshrank.benchmarks.peers.feature_server import values_of
 from freshrank.benchmarks.workloads.shop_events import user_name
 from freshrank.benchmarks.workloads.shop_fixture import touched_items, user_history
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
@@ -30,30 +28,25 @@ class FakeFeast:
     """Answers as Feast's server does, from the files that were written for it."""
 
     def __init__(self, folder: Path) -> None:
-        self._views: dict[str, dict[str, NDArray[Any]]] = {}
-        for path in folder.glob("*.npz"):
-            with np.load(path) as file:
-                self._views[path.stem] = {name: file[name] for name in file.files}
+        self._views: dict[str, Any] = {
+            path.stem: msgspec.json.decode(path.read_bytes()) for path in folder.glob("*.json")
+        }
 
     def answer(self, body: bytes) -> bytes:
         asked = msgspec.json.decode(body)
         ((entity, keys),) = asked["entities"].items()
         view = self._views[entity]
-        known = view["keys"].tolist()
-        places = [known.index(key) for key in keys]
+        places = [view["keys"].index(key) for key in keys]
         names = [name.removeprefix(f"of_{entity}:") for name in asked["features"]]
+        known = {**view["numbers"], **view["lists"]}
         # Feast's order is its own: the key first, then the features.
-        columns = {entity: keys, **{name: _values(view[name], places) for name in reversed(names)}}
+        columns = {entity: keys}
+        columns |= {name: [known[name][place] for place in places] for name in reversed(names)}
         results = [
             {"values": values, "statuses": ["PRESENT"] * len(values)} for values in columns.values()
         ]
         answer = {"metadata": {"feature_names": list(columns)}, "results": results}
         return msgspec.json.encode(answer)
-
-
-def _values(column: NDArray[Any], places: Sequence[int]) -> Sequence[Any]:
-    chosen = column[places].tolist()
-    return chosen if column.ndim > 1 else values_of(chosen)
 
 
 def rows_of(pipeline_events: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -91,5 +84,9 @@ def test_inputs_are_those_of_a_replica_bit_for_bit(user: str, tmp_path: Path) ->
     assert len(found) == len(items)
 
 
-def test_what_is_no_number_is_no_value_to_feast() -> None:
-    assert values_of([1.5, math.nan]) == [1.5, None]
+def test_what_is_no_number_is_no_value_to_feast(tmp_path: Path) -> None:
+    save_features(PIPELINE, EVENTS, AT_MS, tmp_path)
+    view = msgspec.json.decode((tmp_path / "item.json").read_bytes())
+    numbers = [one for column in view["numbers"].values() for one in column]
+    assert all(one is None or math.isfinite(one) for one in numbers)
+    assert view["lists"] == {}
