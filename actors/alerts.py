@@ -59,6 +59,8 @@ class AlertKind(StrEnum):
     """The requests need more replicas than `serve.max_replicas` allows: answers become slow."""
     REHEARSAL_FAILED = "rehearsal_failed"
     """A replica that starts could not score a candidate of its own: requests may fail, too."""
+    UPDATE_REFUSED = "update_refused"
+    """Replicas were to be updated and are not: those of before go on."""
     CERTIFICATE = "certificate"
     """The endpoint's certificate ends soon, or a renewed one cannot be used: the old one stays."""
     SERVER_ENDED = "server_ended"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -30,6 +30,9 @@ from freshrank.deploy.commands.options import (
 )
 from freshrank.deploy.commands.plugins import CommandGroup
 from freshrank.deploy.commands.state import state_app
+
+if TYPE_CHECKING:
+    from freshrank.deploy.config.settings import Settings
 
 # What a command needs is imported when it runs: --help and version answer at once, and `replay`
 # works where Ray is not installed.
@@ -80,6 +83,9 @@ where `shop.toml` may say
 
     port = 8001
 
+SIGUSR1 reads the file and the settings again and replaces the replicas by new ones without a
+request that fails (docs/operating.md).
+
 An option overrides a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that overrides the file.
 """
 
@@ -106,13 +112,20 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     from freshrank.deploy.commands.start import start  # noqa: PLC0415
     from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
 
+    overrides = CliOverrides(kafka, redis, port, insecure, kafka_port)
+
+    def read() -> tuple[PipelineFile, Settings]:
+        return PipelineFile.read(file), overrides.settings(config)
+
+    pipeline_file, settings = read()
     start(
         RunRequest(
-            file=PipelineFile.read(file),
-            settings=CliOverrides(kafka, redis, port, insecure, kafka_port).settings(config),
+            file=pipeline_file,
+            settings=settings,
             address=address,
             seconds=seconds,
             json_file=json_file,
+            reread=read,
         )
     )
 

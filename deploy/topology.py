@@ -17,7 +17,8 @@ Only the driver holds the handles of shards; shards and replicas find the learne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -167,9 +168,24 @@ def start_serving(cluster: ClusterSpec) -> None:
     Raises Unavailable with Serve's reason.
     """
     settings = cluster.settings.serve
-    try:
+    with _serve_errors():
         deployment.start_proxy(settings.host, settings.port)
-        deployment.deploy(ReplicaFactory(cluster), settings, _scaling(cluster))
+    deploy(cluster)
+
+
+def deploy(cluster: ClusterSpec) -> None:
+    """Start the replicas, or replace those that run, and wait until they are up. Blocks.
+
+    Raises Unavailable with Serve's reason; replicas that run already go on then.
+    """
+    with _serve_errors():
+        deployment.deploy(ReplicaFactory(cluster), cluster.settings.serve, _scaling(cluster))
+
+
+@contextlib.contextmanager
+def _serve_errors() -> Iterator[None]:
+    try:
+        yield
     except (RayError, RuntimeError) as error:  # RuntimeError: Serve has given the deployment up
         raise Unavailable("ray serve", f"{error} (its logs: {ray_environment.logs()})") from error
 

@@ -73,6 +73,9 @@ def application(
         num_replicas=settings.replicas if scaling is None else None,
         autoscaling_config=None if scaling is None else _autoscaling(settings, scaling),
         max_ongoing_requests=settings.max_ongoing_requests,
+        # In an update one new replica at a time takes requests before an old one stops. By default
+        # Serve stops old ones first, of one replica the only one.
+        max_surge_percent=1,
         # Reserved, not enforced. 0: a two-core laptop holds all parts.
         ray_actor_options={"num_cpus": 0.0},
         # A line of an access log costs more than the request itself. Below this level the line is

@@ -59,7 +59,8 @@ class DriverPart:
     ) -> None:
         self._registry = registry
         self._watch = watch
-        self._alerts = alerts
+        self.alerts = alerts
+        """Those of the driver; other work of its process may report to them."""
         self._sink = sink
         self._clock = clock
         self._certificate = certificate
@@ -89,7 +90,7 @@ class DriverPart:
         return {
             "process_id": os.getpid(),
             "not_ready": dict(self._watch.missing),
-            "alerts": self._alerts.status(),
+            "alerts": self.alerts.status(),
         }
 
     async def _connect(self) -> None:

@@ -33,13 +33,13 @@ from freshrank.deploy.config.settings import STARTED_HERE
 from freshrank.deploy.console.screen import Screen
 from freshrank.deploy.servers.external import (
     ExternalServers,
-    TopicPartitions,
     check_summary,
     external_servers,
     prepare_topics,
     topic_identities,
 )
 from freshrank.deploy.servers.server_watch import ServerWatch, Watched
+from freshrank.deploy.serving.rolling_update import RollingUpdates
 from freshrank.deploy.state.draft_state import check_finished
 from freshrank.deploy.state.pinned_weights import keep_pinned
 from freshrank.deploy.state.state_folder import StateFolder
@@ -83,6 +83,7 @@ class _Run:
         self._ray: RayProcesses | None = None
         self._lifecycle = Lifecycle()
         self._stop_requested = asyncio.Event()
+        self._update_requested = asyncio.Event()
         self._calls = BlockingCalls()
         self._system: topology.System | None = None
         title = f"{self._pipeline.name}  {self._url}/"
@@ -119,9 +120,10 @@ class _Run:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        asked = dict.fromkeys((signal.SIGINT, signal.SIGTERM), self._stop_requested)
+        for number, event in {**asked, signal.SIGUSR1: self._update_requested}.items():
             loop.remove_signal_handler(number)
-            loop.add_signal_handler(number, self._stop_requested.set)
+            loop.add_signal_handler(number, event.set)
 
     async def _until_stop_requested(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` until it is done or a stop is requested; raises what it raises."""
@@ -174,7 +176,9 @@ class _Run:
         if request.traffic is not None:
             traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, request.client())
         self._lifecycle.enter(RunState.RUNNING)
-        await self._watch.run(system, supervisor, driver.status, traffic)
+        updates = RollingUpdates(cluster, request.read_again, self._deploy, driver.alerts, log)
+        watching = self._watch.run(system, supervisor, driver.status, traffic)
+        await until_first(watching, updates.run(self._update_requested))
 
     async def _prepare(self, servers: ExternalServers) -> tuple[ClusterSpec, StoreLease]:
         """Start or connect to Kafka, Redis and Ray, and take the lease on the pipeline's rows."""
@@ -199,7 +203,9 @@ class _Run:
         self._screen.log(f"Kafka is at {kafka.bootstrap}")  # it has answered
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)
-        self._check_memory(counts)
+        found = memory_budget.needs(self._pipeline, settings, *counts)
+        there = memory_budget.memory_there(settings) if self._request.address is None else None
+        self._screen.log(memory_budget.checked(self._pipeline, found, there))
         cluster = ClusterSpec(
             file=self._request.file,
             settings=settings,
@@ -221,19 +227,6 @@ class _Run:
         self._lease = lease
         return lease
 
-    def _check_memory(self, counts: TopicPartitions) -> None:
-        """Log the memory that may be needed. Raises ConfigError when this machine has less."""
-        settings = self._request.settings
-        found = memory_budget.needs(self._pipeline, settings, *counts)
-        needed = memory_budget.gigabytes(memory_budget.total(found))
-        if self._request.address is not None:
-            self._screen.log(f"up to {needed} of memory may be needed in the cluster")
-            return
-        there = memory_budget.memory_there(settings)
-        memory_budget.check(self._pipeline, found, there)
-        there_text = memory_budget.gigabytes(there.bytes)
-        self._screen.log(f"up to {needed} of memory may be needed; {there.where} has {there_text}")
-
     async def _start_replicas(self, cluster: ClusterSpec) -> None:
         # On a cluster of others the replicas would live on without this run: they have to be
         # stopped even if their start is interrupted. A Ray of our own ends with this process.
@@ -242,6 +235,9 @@ class _Run:
         await self._calls.run(topology.start_serving, cluster)
         self._lifecycle.started(Component.REPLICAS)
         self._screen.log("the replicas of the endpoint are up")
+
+    async def _deploy(self, cluster: ClusterSpec) -> None:
+        await self._calls.run(topology.deploy, cluster)
 
     async def _start_actors(self, supervisor: Supervisor) -> None:
         # Actors that have not answered yet have nothing to write.

@@ -64,6 +64,8 @@ class RunRequest:
     """The summary is written to it."""
     traffic: MakeTraffic | None = None
     """Makes the traffic of a demo; None: the events come from outside."""
+    reread: Callable[[], tuple[PipelineFile, Settings]] | None = None
+    """Reads the pipeline's file and the settings again, for an update; None: they stay."""
 
     @property
     def freeze_after_s(self) -> float:
@@ -90,6 +92,10 @@ class RunRequest:
             chosen["api_key"] = SecretStr(create_key())
         changed = serve.model_copy(update=chosen)
         return replace(self, settings=self.settings.model_copy(update={"serve": changed}))
+
+    def read_again(self) -> tuple[PipelineFile, Settings]:
+        """The pipeline's file and the settings as they are now. Raises ConfigError."""
+        return (self.file, self.settings) if self.reread is None else self.reread()
 
     def client(self) -> KeepAliveClient:
         """Make a client of the endpoint, which is not connected yet."""

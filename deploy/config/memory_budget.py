@@ -189,6 +189,18 @@ def check(pipeline: Pipeline, found: Sequence[Need], memory: Memory) -> None:
     )
 
 
+def checked(pipeline: Pipeline, found: Sequence[Need], there: Memory | None) -> str:
+    """A line about the memory that may be needed; `there` is None for a cluster of others.
+
+    Raises ConfigError when there is less.
+    """
+    needed = gigabytes(total(found))
+    if there is None:
+        return f"up to {needed} of memory may be needed in the cluster"
+    check(pipeline, found, there)
+    return f"up to {needed} of memory may be needed; {there.where} has {gigabytes(there.bytes)}"
+
+
 def gigabytes(count: int) -> str:
     """Format a number of bytes.
 

@@ -1,9 +1,9 @@
-"""Replicas that come and go with the load cut no request, and raise no alert."""
+"""Replicas that come and go, with the load and by an update, cut no request and raise no alert."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -18,6 +18,12 @@ from freshrank.deploy.servers.brokers import Broker
 MANY = [{"item_id": item, "category_id": item % 20} for item in range(1, 501)]
 CLIENTS = 8
 PAUSE_S = 0.1
+
+# In the text of the pipeline's file, and in the log of the run.
+IMPORT, LABEL, HALF_LIFE = "from freshrank import (\n", "    label=Joined(", 'half_life="20s"'
+NAMES = "    Arm,\n    Experiment,\n"
+ARMS = '    experiments=[Experiment("two", [Arm("a", 0.5), Arm("b", 0.5)])],\n'
+UPDATED = "the replicas are updated"
 
 # More seconds than clients and a steady one may take to answer: this is about ongoing requests.
 SLOWEST_MS = "60000"
@@ -61,6 +67,7 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
     scaled: WholeSystem,
 ) -> None:
     until(lambda: are_up(scaled, 1))
+    alerts = raised(scaled.get("/v1/status"))
     steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
     busy = {"user": "busy", "candidates": MANY, "show": 0}
     with asking(scaled.port, steady, pause_s=PAUSE_S) as steadily:
@@ -81,9 +88,67 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
     assert "more than 2 each" in up["reason"]
     assert "1 replica(s) can do" in down["reason"]
     assert scaled.readiness() == {}
-    assert raised(status) == {}
+    assert raised(status) == alerts
     metrics = scaled.text("/metrics")
     assert 'freshrank_part_replicas_running{part="autoscaler"} 1.0' in metrics
+
+
+def test_an_update_replaces_the_only_replica_while_requests_go_on(scaled: WholeSystem) -> None:
+    until(lambda: are_up(scaled, 1))
+    alerts = raised(scaled.get("/v1/status"))
+    steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
+    with asking(scaled.port, steady, clients=4, pause_s=0.005) as steadily:
+        until(lambda: steadily.last)
+        before = steadily.last
+        updated(scaled, with_arms)
+        after = steadily.last
+        answered = steadily.answers
+        until(lambda: steadily.answers > answered + 1_000)
+    assert steadily.failures == []
+    assert "arms" not in before
+    assert after["arms"]["two"] in ("a", "b")
+    assert replica_of(after) != replica_of(before)
+    assert Version.parse(after["model"]["version"]) >= Version.parse(before["model"]["version"])
+    assert scaled.readiness() == {}
+    assert raised(scaled.get("/v1/status")) == alerts
+    updated(scaled, without_arms)
+    assert "arms" not in scaled.score("steady")
+
+
+def test_an_update_that_shards_would_have_to_follow_is_refused_and_told(
+    scaled: WholeSystem,
+) -> None:
+    until(lambda: are_up(scaled, 1))
+    replica = replica_of(scaled.score("steady"))
+    scaled.update(lambda text: text.replace(HALF_LIFE, 'half_life="21s"'))
+    told = until(lambda: raised(scaled.get("/v1/status")).get("driver"))
+    assert told == {"update_refused": 1}
+    assert "features of 'user' from" in scaled.log()
+    assert "changed Activity.interest" in scaled.log()
+    assert replica_of(scaled.score("steady")) == replica
+    updated(scaled, lambda text: text.replace('half_life="21s"', HALF_LIFE))
+    assert replica_of(scaled.score("steady")) != replica
+
+
+def updated(system: WholeSystem, text: Callable[[str], str]) -> None:
+    """Change the pipeline's file, and wait until the run says that all replicas answer by it."""
+    before = system.log().count(UPDATED)
+    system.update(text)
+    until(lambda: system.log().count(UPDATED) > before)
+
+
+def with_arms(text: str) -> str:
+    return text.replace(IMPORT, IMPORT + NAMES).replace(LABEL, ARMS + LABEL)
+
+
+def without_arms(text: str) -> str:
+    return text.replace(IMPORT + NAMES, IMPORT).replace(ARMS + LABEL, LABEL)
+
+
+def replica_of(answer: Mapping[str, Any]) -> str:
+    """The id of the replica that has answered."""
+    found: str = answer["request_id"].rpartition("-")[0]
+    return found
 
 
 def has_learned(system: WholeSystem, before: Version) -> bool:

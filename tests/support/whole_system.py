@@ -155,6 +155,12 @@ class WholeSystem:
                 start_new_session=True,
             )
 
+    def update(self, text: Callable[[str], str]) -> None:
+        """Change the text of the pipeline's file, and ask the run to update its replicas."""
+        assert self._process is not None
+        self._file.write_text(text(self._file.read_text(encoding="utf-8")), encoding="utf-8")
+        self._process.send_signal(signal.SIGUSR1)
+
     @property
     def running(self) -> bool:
         """Whether its driver has not ended."""
