@@ -20,6 +20,8 @@ class Probes:
     labels: Floats
     shares: Doubles
     """float64[k]: how many examples each stands for, by their weights."""
+    offsets: Floats | None = None
+    """float32[k]: what the loss adds to outputs, for the slate of each; None where it has none."""
 
     def __len__(self) -> int:
         return len(self.labels)

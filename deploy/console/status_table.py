@@ -112,7 +112,7 @@ def _title(measure: str) -> str:
 
 
 # Of all others the lower is the better: losses and errors.
-_BETTER_HIGHER = ("auc", "accuracy")
+_BETTER_HIGHER = ("auc", "accuracy", "mean_reciprocal_rank")
 
 
 def _quality(compared: Compared, measure: str) -> tuple[Text, Text, Text]:

@@ -9,10 +9,15 @@ from typing import Any, cast
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.learner.models.base import ModelSpec
-from freshrank.learner.models.losses import DownSampled, Loss
+from freshrank.learner.models.losses import DownSampled, LogLoss, Loss, PlackettLuceLoss
 
 
-def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
+def fitted(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
+    """The model with the loss that the label needs; raises ConfigError where it cannot have it."""
+    return _listwise(place, _down_sampled(place, _classified(model, label), label), label)
+
+
+def _down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
     """The model with the loss that undoes the down-sampling of the label's negatives.
 
     Raises ConfigError where its loss cannot be exchanged, or gives no probabilities.
@@ -38,7 +43,7 @@ def down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mode
     return changed
 
 
-def classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
+def _classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
     """The model with the classes of the label, where its loss is of classes."""
     loss: Loss | None = getattr(model, "loss", None)
     if loss is None or not isinstance(label, Labelled):
@@ -47,6 +52,26 @@ def classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
     if loss is None:
         return model
     changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
+    return changed
+
+
+def _listwise(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
+    """The model with the loss of a choice in a list, where the label is listwise.
+
+    Raises ConfigError where its loss is another one than `LogLoss`, or cannot be exchanged.
+    """
+    if not isinstance(label, Joined) or not label.listwise:
+        return model
+    loss: Loss | None = getattr(model, "loss", None)
+    if loss != LogLoss() or not dataclasses.is_dataclass(type(model)):
+        raise ConfigError(
+            place,
+            "a listwise label is learned by the loss of Plackett and Luce in place of the log "
+            f"loss, and {model!r} has {loss!r}",
+            "Take LogisticRegression() or DeepFM() as they are, or leave listwise out; a model of "
+            "your own has to be a dataclass with a field `loss` of LogLoss().",
+        )
+    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=PlackettLuceLoss())
     return changed
 
 

@@ -25,8 +25,8 @@ from freshrank.deploy.pipelines.experiments import check_experiments, check_unce
 from freshrank.deploy.pipelines.model_checks import (
     check_learned,
     check_target,
-    classified,
-    down_sampled,
+
+    fitted,
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
@@ -193,7 +193,7 @@ class Pipeline:
     def bound_model(self) -> Model:
         """The model with its sizes, which follow from the inputs."""
         place = f"Pipeline({self.name!r}).model"
-        model = down_sampled(place, classified(self.model, self.label), self.label)
+        model = fitted(place, self.model, self.label)
         bound = model.bind(self.encoder.layout)
         if not isinstance(bound, Model):
             raise ConfigError(

@@ -41,6 +41,11 @@ class Joined:
         The share of the negatives that is learned from, more than 0 and at most 1; which ones their
         places in the log decide. Predictions stay probabilities of all the traffic
         (`freshrank.learner.models.reweighted.DownSampled`).
+    listwise
+        Whether the model learns the order of a list instead of the probability of each item: each
+        event gives the item that it makes positive, and beside it, as not chosen, the other items
+        of the same list that have not become positive before. Lists without an event give nothing,
+        and nothing has to be corrected (`freshrank.learner.models.losses.PlackettLuceLoss`).
 
     >>> from freshrank.feature_actors.streams.expressions.column import col
     >>> Joined(positive=col.type == "order", on="item_id", within="30m").within_ms
@@ -52,10 +57,19 @@ class Joined:
     within: str
     grace: str = "10s"
     negatives_kept: float = field(default=1.0, kw_only=True)
+    listwise: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_condition(self.positive, "Joined.positive")
         _check_share(self.negatives_kept, "Joined.negatives_kept")
+        if not isinstance(self.listwise, bool):
+            raise ConfigError("Joined.listwise", f"{self.listwise!r} is no bool", "Write True.")
+        if self.listwise and self.negatives_kept != 1.0:
+            raise ConfigError(
+                "Joined.negatives_kept",
+                "a listwise label learns from whole lists, and this leaves items out",
+                "Leave it out: lists without an event give no examples anyway.",
+            )
         _ = self.within_ms, self.grace_ms
 
     @cached_property
@@ -88,9 +102,11 @@ class Joined:
         fields.require(self.on, "Joined.on", Kind.TEXT, Kind.INTEGER)
 
     def __repr__(self) -> str:
-        # Without a share it is what fingerprints were made of before negatives were sampled.
+        # Without these two it is what fingerprints were made of before there were any.
         settings = f"positive={self.positive!r}, on={self.on!r}, within={self.within!r}"
-        return f"Joined({settings}, grace={self.grace!r}{_share_text(self.negatives_kept)})"
+        listwise = ", listwise=True" if self.listwise else ""
+        further = f"{_share_text(self.negatives_kept)}{listwise}"
+        return f"Joined({settings}, grace={self.grace!r}{further})"
 
 
 @dataclass(frozen=True)

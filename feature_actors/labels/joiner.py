@@ -7,7 +7,8 @@ k-th event (the watermark); no event reaches the log at an earlier time.
 
 - A shown item is a negative example at once: most are in the end. (Waiting until that is known
   would learn the positives of the last `within` without the negatives beside them: a bias to
-  predictions that are too high, until traffic has been steady for as long.)
+  predictions that are too high, until traffic has been steady for as long.) Of a listwise label it
+  is none: examples are the lists of items that become positive (`Listwise`).
 - It is positive if an event of the same entity and join key that makes items positive
   reaches the log in ``[shown - EARLY_MS, shown + within]``; the first in log order corrects
   the example. An event from before it was shown does not count if it has completed another item
@@ -37,9 +38,10 @@ from freshrank.actors.impressions import ServedRows
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
-from freshrank.feature_actors.labels.examples import LabelledRows, served_examples
+from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.forgettings import AHEAD_MS, NEVER_MS, Forgettings
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS, PairPool
+from freshrank.feature_actors.labels.shown_examples import Listwise, Pointwise, at
 from freshrank.feature_actors.labels.unjoined import Unjoined
 
 # How much later than it was served an impression may reach the log, in milliseconds: a
@@ -64,9 +66,19 @@ class Joiner:
         Of the label's definition (`labels.Joined`).
     dense_width, id_width
         ``d`` and ``f`` of the input layout.
+    listwise
+        Of the label's definition: what is learned of shown items.
     """
 
-    def __init__(self, within_ms: int, grace_ms: int, dense_width: int, id_width: int) -> None:
+    def __init__(
+        self,
+        within_ms: int,
+        grace_ms: int,
+        dense_width: int,
+        id_width: int,
+        *,
+        listwise: bool = False,
+    ) -> None:
         self._within_ms = within_ms
         self._grace_ms = grace_ms
         self._wait_ms = within_ms + grace_ms
@@ -83,6 +95,7 @@ class Joiner:
         # Spent: it has completed an item. Accounted: spent, or counted as unjoined.
         self._labels = PairPool(accounted=flag, spent=flag)
         self.unjoined = Unjoined()
+        self._examples = Listwise(self.unjoined) if listwise else Pointwise()
         self.watermark_ms = LONG_AGO_MS
         """The clock of the events' topic."""
         self._shown_clock_ms = LONG_AGO_MS
@@ -147,15 +160,14 @@ class Joiner:
             "ids": rows.inputs.ids,
             "served": rows.scores,
         }
-        at_once = np.flatnonzero(~np.isnan(rows.scores))
-        negative = served_examples(_at(shown, at_once), 0.0, shown_ms[at_once], corrects=False)
-        clicked_ms = self._labels.times(labels[positive])
-        found = served_examples(_at(shown, positive), 1.0, clicked_ms, corrects=True)
+        negative = self._examples.shown(shown, shown_ms)
+        events = labels[positive]
+        found = self._examples.at_once(shown, positive, events, self._labels.times(events))
         self._count_early(pairs[rest], shown_ms[rest])
         # What was forgotten waits no more; but what was known to be negative by then is.
         waits = (forgotten_ms == NEVER_MS) | (shown_ms < clock_then_ms - self._wait_ms)
         rest = rest[waits[rest]]
-        self._pending.append(pairs[rest], shown_ms[rest], **_at(shown, rest))
+        self._pending.append(pairs[rest], shown_ms[rest], **at(shown, rest))
         self._shown_clock_ms = max(self._shown_clock_ms, clock_ms)
         self._forget_labels(self._shown_clock_ms)
         return LabelledRows.join([negative, found, self._expire()], *self._widths)
@@ -233,7 +245,7 @@ class Joiner:
         """Take label events (see `happen`); gives the items that they make positive."""
         since_ms, until_ms = label_ms - self._within_ms, label_ms + EARLY_MS
         rows, labels = self._pending.match(pairs, since_ms, label_ms, until_ms)
-        found = served_examples(self._pending.columns(rows), 1.0, label_ms[labels], corrects=True)
+        found = self._examples.positive(self._pending, rows, label_ms[labels])
         spent = np.zeros(len(pairs), dtype=np.bool_)
         spent[labels] = True
         accounted = spent.copy()
@@ -251,9 +263,7 @@ class Joiner:
         rows, shown_ms = self._pending.older_than(self.watermark_ms - self._wait_ms)
         if not len(rows):
             return self._no_rows
-        unlearned = np.isnan(self._pending.column("served")[rows])
-        columns = self._pending.columns(rows[unlearned])
-        return served_examples(columns, 0.0, shown_ms[unlearned] + self._wait_ms, corrects=False)
+        return self._examples.expired(self._pending, rows, shown_ms + self._wait_ms)
 
     def _count_late(self, pairs: Ints, label_ms: Ints, accounted: Bools) -> None:
         """Count label events, not `accounted`, whose item waits but was shown too long ago."""
@@ -288,7 +298,3 @@ class Joiner:
         """Count label events that are given up, unless they were `accounted` bool[m] of before."""
         if self._shown_clock_ms != LONG_AGO_MS:
             self.unjoined.label_not_shown += int((~accounted).sum())
-
-
-def _at(columns: Mapping[str, Array], rows: Ints) -> dict[str, Array]:
-    return {name: column[rows] for name, column in columns.items()}

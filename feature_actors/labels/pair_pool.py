@@ -123,6 +123,12 @@ class PairPool:
         times: Ints = self._cells[rows, _TIME]
         return times
 
+    @property
+    def waits(self) -> Ints:
+        """int64[rows]: 1 for each row that waits, 0 for holes; those written to it hold at once."""
+        flags: Ints = self._cells[: self._end, _LIVE]
+        return flags
+
     def column(self, name: str) -> Array:
         """One of the further columns, by row; one of flags may be written to until `append`."""
         return self._columns[name]

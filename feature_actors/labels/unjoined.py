@@ -17,3 +17,5 @@ class Unjoined:
     """They reached the log after `within`, while the item waited still."""
     label_not_shown: int = 0
     """No item of theirs was shown that they could belong to, though others were."""
+    label_alone: int = 0
+    """Of a listwise label: items that became positive with no other item left in their list."""

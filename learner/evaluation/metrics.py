@@ -37,6 +37,8 @@ class Quality(NamedTuple):
     """The share of labels that are at most their prediction: ``q`` of a good quantile ``q``."""
     accuracy: float = math.nan
     """Of classes: the share of examples whose likeliest class is their own."""
+    mean_reciprocal_rank: float = math.nan
+    """Of slates: the mean of 1 / rank of the chosen item."""
 
 
 def errors_of(labels: Floats, predictions: Floats, counts: Floats) -> Doubles:
@@ -149,8 +151,8 @@ class ScoreHistogram:
         """Over all examples added."""
         count = float(sum(counts.sum() for counts in self._of_traffic))
         mean_loss = self.loss_sum / count if count else float("nan")
-        known, error, covered = self.errors.tolist()
-        of_numbers = (error / known, covered / known) if known else ()
+        known, error, covered = self.errors[:3].tolist()
+        of_numbers = (error / known, covered / known) if known and not self._loss.binary else ()
         return Quality(auc_of_counts(self.counts[1], self.counts[0]), mean_loss, *of_numbers)
 
     @property

@@ -19,6 +19,7 @@ from freshrank.learner.evaluation.calibration import calibration_error
 from freshrank.learner.evaluation.class_tally import ClassReport, ClassTally
 from freshrank.learner.evaluation.input_drift import InputDrift
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, errors_of, exact_auc
+from freshrank.learner.evaluation.slate_tally import SlateTally
 from freshrank.learner.models.losses import Loss
 
 # Examples behind the recent metrics: enough for a steady AUC with few positives, few enough to show
@@ -30,6 +31,8 @@ PRECISION_AT = (100, 1_000)
 
 def tally_of(loss: Loss) -> ScoreHistogram | ClassTally:
     """What counts labels and predictions of a loss."""
+    if loss.listwise:
+        return SlateTally(loss)
     return ClassTally(loss) if loss.classes else ScoreHistogram(loss)
 
 
@@ -65,8 +68,8 @@ class _Recent:
         return self._of(labels, live, counts), frozen
 
     def _of(self, labels: Floats, predictions: Floats, counts: Floats) -> Quality:
-        if self._loss.classes:
-            tally = ClassTally(self._loss)
+        if self._loss.classes or self._loss.listwise:
+            tally = tally_of(self._loss)
             tally.add(labels, predictions, counts)
             return tally.quality()
         # Of all the traffic, where only a share of the negatives is learned.
@@ -195,7 +198,8 @@ class ProgressiveValidation:
 
         The means of the loss go by its name, which `objective` gives: ``log_loss``,
         ``log_loss_live``, ... `measure` names what tells the quality beside the loss: ``auc`` of
-        labels that are 0 or 1, ``accuracy`` of classes, ``mean_absolute_error`` of numbers.
+        labels that are 0 or 1, ``accuracy`` of classes, ``mean_absolute_error`` of numbers,
+        ``mean_reciprocal_rank`` of slates.
         """
         loss = self._loss.name
         recent, recent_frozen = self._recent.quality()
@@ -222,6 +226,8 @@ class ProgressiveValidation:
 
     @property
     def _measure(self) -> str:
+        if self._loss.listwise:
+            return "mean_reciprocal_rank"
         if self._loss.classes:
             return "accuracy"
         return "auc" if self._loss.binary else "mean_absolute_error"
@@ -240,6 +246,9 @@ class ProgressiveValidation:
         if isinstance(self.lifetime, ClassTally):
             # A list: no metric for each of the pipeline's names.
             found["classes"] = [_report(one) for one in self.lifetime.report()]
+            return found
+        if isinstance(self.lifetime, SlateTally):
+            found["random_loss"] = _plain(self.lifetime.random_loss)
             return found
         found["base_rate"] = _plain(self.lifetime.base_rate)
         for shown in PRECISION_AT:

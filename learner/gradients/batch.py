@@ -19,7 +19,7 @@ from freshrank.learner.gradients.parts import (
     PartLabels,
 )
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import sums_of
+from freshrank.learner.models.losses import sums_of, within_slates
 from freshrank.learner.parameters.input_cleaning import prepared
 from freshrank.learner.parameters.input_moments import merge
 from freshrank.learner.parameters.probes import probes_of
@@ -66,7 +66,8 @@ class BatchDifferentiator(ABC):
         x, ids = prepared(inputs, input_scale(self._model, merged))
         keys, index = distinct(ids)
         target = target_scale(self._model, merged)
-        labels = PartLabels(examples.labels, examples.corrects, examples.weights)
+        offsets = np.zeros(len(x), np.float32) if self._model.loss.listwise else None
+        labels = PartLabels(examples.labels, examples.corrects, examples.weights, offsets)
         parts = self._parts(Batch(x, index, labels, target), LocalWeights(weights, keys))
         young = weights.optimizer is not None and not weights.examples
         found = parts.learned(PartLengths(len(x), self._model.dense_size, young=young))
@@ -81,17 +82,28 @@ class BatchDifferentiator(ABC):
             row_counts=found.rows.counts,
             labels=examples.labels,
             scores=found.scores,
-            reference_scores=self._reference.score(inputs) if self._reference else None,
+            reference_scores=self._compared(examples),
             newest_event_ms=int(np.max(examples.event_times_ms, initial=0)),
             moments=moments,
             corrects=examples.corrects,
-            served=_judged(examples.served, found.served),
+            served=self._told(examples, _judged(examples.served, found.served)),
             origins=examples.origins,
-            probes=probes_of(examples, ids, found.residuals),
+            probes=probes_of(examples, ids, found.residuals, offsets),
             residuals=None if target.plain else sums_of(found.residuals),
             weights=examples.weights,
             in_order=weights.optimizer is not None,
         )
+
+    def _compared(self, examples: Examples) -> Floats | None:
+        """The predictions of the reference."""
+        reference = self._reference
+        return self._told(examples, reference.score(examples.inputs) if reference else None)
+
+    def _told(self, examples: Examples, predictions: Floats | None) -> Floats | None:
+        """Predictions that were served, as those of the loss."""
+        if predictions is None:
+            return None
+        return within_slates(self._model.loss, examples.labels, predictions)
 
     def _parts(self, batch: Batch, local: LocalWeights) -> LearnedParts:
         return ModelParts(self._model, self._derivatives, batch, local)

@@ -32,8 +32,8 @@ class CompiledDifferentiator(BatchDifferentiator):
 
     def _derivatives(self, at: PartInputs, known: PartLabels, target: TargetScale) -> Derivatives:
         outputs = self._model.outputs(*at)
-        scores = self._weights.target.predictions(outputs)
-        predictions = scores if target.plain else target.predictions(outputs)
+        scores = known.predictions(self._weights.target, outputs)
+        predictions = scores if target.plain else known.predictions(target, outputs)
         residuals = known.residuals(target, predictions)
         gradients = self._with_squares.backward_with_squares(*at, residuals)
         return Derivatives(outputs, scores, residuals, *gradients)

@@ -21,7 +21,7 @@ from freshrank.learner.gradients.local_weights import LocalStep, LocalWeights, P
 from freshrank.learner.gradients.parts import Batch, LearnedParts, Tried
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.linear import BoundLinear
-from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.losses import LogLoss, PlackettLuceLoss
 from freshrank.learner.optimizers.auto_adagrad import (
     AutoAdagrad,
     Group,
@@ -44,6 +44,7 @@ class _Examples(NamedTuple):
     labels: Floats
     corrects: Bools
     weights: Floats
+    offsets: Floats
 
 
 class _Predicted(NamedTuple):
@@ -68,7 +69,8 @@ def _predicted(rows: Floats, dense: Floats, own: _Examples, starts: Ints) -> _Pr
         for j in range(pooled.shape[1]):
             output += pooled[i, j, 0]
         outputs[i] = output
-        scores[i] = 1.0 / (1.0 + np.exp(-min(max(np.float64(outputs[i]), -30.0), 30.0)))
+        log_odds = min(max(np.float64(outputs[i] + own.offsets[i]), -30.0), 30.0)
+        scores[i] = 1.0 / (1.0 + np.exp(-log_odds))
         found = (scores[i] - own.labels[i]) * own.weights[i]
         residuals[i] = found - scores[i] if own.corrects[i] else found
         for j in range(pooled.shape[1]):
@@ -107,6 +109,7 @@ def _learn(
         examples.labels[begin:end],
         examples.corrects[begin:end],
         examples.weights[begin:end],
+        examples.offsets[begin:end],
     )
     rows, dense_state, places = local
     found = _predicted(rows, dense_state[0], own, starts)
@@ -130,7 +133,7 @@ def _learn(
 
 def has_kernel(model: Model, optimizer: Optimizer | None) -> bool:
     """Whether `LinearParts` are those of the model with the optimiser."""
-    plain = type(model) is BoundLinear and type(model.loss) is LogLoss
+    plain = type(model) is BoundLinear and type(model.loss) in (LogLoss, PlackettLuceLoss)
     return plain and optimizer is not None and type(stepping(optimizer)) is AutoAdagrad
 
 
@@ -142,7 +145,7 @@ class LinearParts(LearnedParts):
         self._rated: Optimizer | None = None
         """Whose rates these are: the same one again where no schedule moves them."""
         self._rates: Rates
-        labels, corrects, weights = batch.known
+        labels, corrects, weights, offsets = batch.known
         count = len(labels)
         # Copies: the kernel would be compiled again for what came from elsewhere and is read-only.
         self._examples = _Examples(
@@ -151,6 +154,7 @@ class LinearParts(LearnedParts):
             labels.copy(),
             np.zeros(count, np.bool_) if corrects is None else corrects.copy(),
             np.ones(count, np.float32) if weights is None else weights.copy(),
+            np.zeros(count, np.float32) if offsets is None else offsets,
         )
 
     def _rates_of(self, optimizer: Optimizer) -> Rates:

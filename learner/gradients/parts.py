@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from freshrank.actors.messages import Bools, Floats, Ints
 from freshrank.learner.embeddings.pooling import no_places, scatter
 from freshrank.learner.gradients.in_order import ENOUGH, PartLengths, overshoot
@@ -16,6 +18,7 @@ from freshrank.learner.gradients.local_weights import (
     RangeGradient,
 )
 from freshrank.learner.models.base import Model
+from freshrank.learner.models.losses import slate_offsets
 from freshrank.learner.optimizers.base import SummedRows
 from freshrank.learner.parameters.target_scale import TargetScale
 
@@ -54,15 +57,22 @@ class PartLabels(NamedTuple):
     labels: Floats
     corrects: Bools | None
     weights: Floats | None
+    offsets: Floats | None = None
+    """float32[n]: see `slate_offsets`; None where examples are no slates."""
 
     def part(self, one: slice) -> PartLabels:
         """Of some of them."""
-        labels, corrects, weights = self
+        labels, corrects, weights, offsets = self
         return PartLabels(
             labels[one],
             None if corrects is None else corrects[one],
             None if weights is None else weights[one],
+            None if offsets is None else offsets[one],
         )
+
+    def predictions(self, target: TargetScale, outputs: Floats) -> Floats:
+        """float32[n]: what the loss is of."""
+        return target.predictions(outputs if self.offsets is None else outputs + self.offsets)
 
     def residuals(self, target: TargetScale, predictions: Floats) -> Floats:
         """float32[n]: the derivatives of the loss by the outputs that give these predictions."""
@@ -103,6 +113,8 @@ class LearnedParts(ABC):
     def __init__(self, model: Model, batch: Batch, local: LocalWeights) -> None:
         self._model, self._batch, self._local = model, batch, local
         self._places = no_places(len(local.rows))
+        self._slates_known = 0
+        """How many examples have the offsets of their slates."""
 
     def learned(self, lengths: PartLengths) -> RangeGradient:
         """The gradient of all examples, of which as many as `lengths` says are taken at once."""
@@ -110,6 +122,7 @@ class LearnedParts(ABC):
         begin, end, count = 0, -1, len(self._batch.x)
         while begin < count or end < 0:
             end = min(begin + lengths.next, count)
+            self._know_slates(end)
             tried = self._try(begin, end, share=1.0)
             if not lengths.accepts(end - begin, tried.overshoot):
                 self._undo(tried)
@@ -120,6 +133,18 @@ class LearnedParts(ABC):
             found.add(tried.gradient, tried.served)
             begin = end
         return found
+
+    def _know_slates(self, end: int) -> None:
+        """Settle the offsets of the slates that begin before `end`, by the weights of now."""
+        known, begin = self._batch.known, self._slates_known
+        if known.offsets is None or end <= begin:
+            return
+        further = np.flatnonzero(known.labels[end:] > 0.5)
+        self._slates_known = end + int(further[0]) if len(further) else len(known.labels)
+        rows, local = slice(begin, self._slates_known), self._local
+        pooled = local.pooled(self._batch.places[rows])
+        outputs = self._model.outputs(local.dense, self._batch.x[rows], pooled)
+        known.offsets[rows] = slate_offsets(known.labels[rows], outputs)
 
     def _undo(self, tried: Tried) -> None:
         assert tried.step is not None  # what was not learned does not overshoot
@@ -156,6 +181,6 @@ class ModelParts(LearnedParts):
             return Tried(gradient, None, 0.0, served)
         step = local.step(gradient, end - begin)
         outputs = self._model.outputs(local.dense, x, local.pooled(places))
-        residuals = known.residuals(batch.target, batch.target.predictions(outputs))
+        residuals = known.residuals(batch.target, known.predictions(batch.target, outputs))
         over = overshoot(outputs - derived.outputs, derived.residuals, residuals)
         return Tried(gradient, step, over, served)

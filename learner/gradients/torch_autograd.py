@@ -54,8 +54,8 @@ class TorchDifferentiator(BatchDifferentiator):
         dense, rows = (self._tensor(one).requires_grad_() for one in (at.dense, at.pooled))
         outputs = self._model.outputs(dense, inputs, rows)
         raw = _array(outputs)
-        scores = self._weights.target.predictions(raw)
-        predictions = scores if target.plain else target.predictions(raw)
+        scores = known.predictions(self._weights.target, raw)
+        predictions = scores if target.plain else known.predictions(target, raw)
         residuals = known.residuals(target, predictions)
         upstream = self._tensor(residuals)
         of_dense, of_rows = torch.autograd.grad(

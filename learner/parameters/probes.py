@@ -56,11 +56,14 @@ def choose(residuals: Floats, most: int = MOST_PROBES) -> tuple[Ints, Doubles]:
     return np.concatenate([high[0], low[0]]), np.concatenate([high[1], low[1]])
 
 
-def probes_of(examples: Examples, ids: Ints, residuals: Floats) -> Probes:
+def probes_of(
+    examples: Examples, ids: Ints, residuals: Floats, offsets: Floats | None = None
+) -> Probes:
     """The probes of examples, of which `residuals` are the derivatives of the loss.
 
     They are float32[n], or float32[n, c] of classes: then that of each one's own class counts.
     `ids` int64[n, f] are those that the model was given: with the buckets as of the gradient.
+    `offsets` float32[n] are those of slates.
     """
     if residuals.ndim == 2:
         residuals = residuals[np.arange(len(residuals)), examples.labels.astype(np.int64)]
@@ -68,7 +71,8 @@ def probes_of(examples: Examples, ids: Ints, residuals: Floats) -> Probes:
     if examples.weights is not None:
         shares = shares * examples.weights[rows]
     inputs = Inputs(examples.inputs.dense[rows], ids[rows])
-    return Probes(inputs, examples.labels[rows], shares)
+    of_slates = None if offsets is None else offsets[rows]
+    return Probes(inputs, examples.labels[rows], shares, of_slates)
 
 
 def all_probes(gradients: Sequence[Gradient]) -> Probes | None:
@@ -85,4 +89,11 @@ def all_probes(gradients: Sequence[Gradient]) -> Probes | None:
         ),
         np.concatenate([one.labels for one in probes]),
         np.concatenate([one.shares for one in probes]),
+        joined_offsets(probes),
     )
+
+
+def joined_offsets(probes: Sequence[Probes]) -> Floats | None:
+    """The offsets of all probes; None where none has any."""
+    found = [one.offsets for one in probes if one.offsets is not None]
+    return np.concatenate(found) if found else None

@@ -119,5 +119,7 @@ class StepBound:
 
     def _residuals_at(self, outputs: Doubles) -> Doubles:
         target = self._weights.target
-        predictions = target.predictions(outputs.astype(np.float32))
+        offsets = self._probes.offsets
+        at = outputs.astype(np.float32)
+        predictions = target.predictions(at if offsets is None else at + offsets)
         return target.residuals(self._probes.labels, None, predictions).astype(np.float64)

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from freshrank.actors.messages import Bools, Floats, Gradient, Inputs, Probes, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.learner.guard.quarantine import range_from_json, range_to_json
+from freshrank.learner.parameters.probes import joined_offsets
 
 _ARRAYS = ("dense", "dense_squares", "moments", "keys", "rows", "row_squares", "labels", "scores")
 # Not in checkpoints of before.
 _CORRECTS, _COUNTS, _WEIGHTS = "corrects", "row_counts", "weights"
+_OFFSETS = "probe_offsets"  # of slates
 _OF_KEYS = ("keys", "rows", "row_squares")
 _OF_EXAMPLES = ("labels", "scores")
 _OF_PROBES = ("dense", "ids", "labels", "shares")
@@ -48,6 +50,9 @@ def gradient_arrays(name: str, gradients: Sequence[Gradient]) -> dict[str, NDArr
     probes = [_probe_arrays(one.probes) for one in gradients if one.probes is not None]
     for number, part in enumerate(_OF_PROBES if probes else ()):
         found[f"{name}_probe_{part}"] = np.concatenate([arrays[number] for arrays in probes])
+    offsets = joined_offsets([one.probes for one in gradients if one.probes is not None])
+    if offsets is not None:
+        found[f"{name}_{_OFFSETS}"] = offsets
     return found
 
 
@@ -103,4 +108,5 @@ def _probes_from(arrays: Mapping[str, NDArray[Any]], name: str, rows: slice) -> 
     if rows.start == rows.stop:
         return None
     dense, ids, labels, shares = (arrays[f"{name}_probe_{part}"][rows] for part in _OF_PROBES)
-    return Probes(Inputs(dense, ids), labels, shares)
+    offsets = arrays.get(f"{name}_{_OFFSETS}")
+    return Probes(Inputs(dense, ids), labels, shares, None if offsets is None else offsets[rows])

@@ -21,6 +21,11 @@ from freshrank.learner.models.losses.links import (
 from freshrank.learner.models.losses.log_loss import LogLoss
 from freshrank.learner.models.losses.loss import Loss, learns_scale
 from freshrank.learner.models.losses.of_examples import losses_of, residuals_of, sums_of
+from freshrank.learner.models.losses.plackett_luce_loss import (
+    PlackettLuceLoss,
+    slate_offsets,
+    within_slates,
+)
 from freshrank.learner.models.losses.quantile_loss import QuantileLoss
 from freshrank.learner.models.losses.reweighted import ClassWeighted, DownSampled
 
@@ -34,10 +39,13 @@ __all__ = [
     "LogLoss",
     "LogitLink",
     "Loss",
+    "PlackettLuceLoss",
     "QuantileLoss",
     "learns_scale",
     "losses_of",
     "prior_logit",
     "residuals_of",
+    "slate_offsets",
     "sums_of",
+    "within_slates",
 ]

@@ -31,6 +31,11 @@ class Loss(Protocol):
         return True
 
     @property
+    def listwise(self) -> bool:
+        """Whether examples are slates: the chosen item, then those shown with it (`Joined`)."""
+        return False
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes whose places labels are; none where labels are no classes."""
         return ()

@@ -12,7 +12,10 @@ const halves = (kind) => [
 ];
 
 // What tells the quality beside the loss, as the learner names it.
-const MEASURES = { auc: "AUC", accuracy: "accuracy", mean_absolute_error: "mean absolute error" };
+const MEASURES = {
+  auc: "AUC", accuracy: "accuracy", mean_absolute_error: "mean absolute error",
+  mean_reciprocal_rank: "mean reciprocal rank",
+};
 
 // `lines` are drawn, and the first is the big number; `under` is the smaller text below it.
 // `histogram` gives the counts by bucket that are drawn instead, with the lines as marks.
