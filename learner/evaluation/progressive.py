@@ -248,7 +248,9 @@ class ProgressiveValidation:
             found["classes"] = [_report(one) for one in self.lifetime.report()]
             return found
         if isinstance(self.lifetime, SlateTally):
-            found["random_loss"] = _plain(self.lifetime.random_loss)
+            random = self.lifetime.of_random_order()
+            found["random_loss"] = _plain(random.loss)
+            found["random_reciprocal_rank"] = _plain(random.mean_reciprocal_rank)
             return found
         found["base_rate"] = _plain(self.lifetime.base_rate)
         for shown in PRECISION_AT:

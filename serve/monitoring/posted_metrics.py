@@ -191,6 +191,7 @@ _MEASURES = {
     "mean_absolute_error": "mean absolute error",
     "mean_reciprocal_rank": "mean of 1 / rank of the chosen item",
     "random_loss": "loss of a slate in random order",
+    "random_reciprocal_rank": "mean of 1 / rank of the chosen item in random order",
     "coverage": "share of labels that are at most their prediction",
     "base_rate": "share of positives",
     "average_precision": "average precision",

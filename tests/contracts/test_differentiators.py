@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from learning import LAYOUT, MODELS, OF_CLASSES, examples, random_weights
+from learning import LAYOUT, MODELS, OF_CLASSES, OF_SLATES, examples, random_weights
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.messages import Examples, Inputs
@@ -23,14 +23,14 @@ from freshrank.learner.gradients.torch_autograd import TorchDifferentiator
 from freshrank.learner.models.base import Array, Model
 from freshrank.learner.models.linear import BoundLinear
 from freshrank.learner.models.logistic_regression import LogisticRegression
-from freshrank.learner.models.losses import LogLoss
+from freshrank.learner.models.losses import LogLoss, PlackettLuceLoss
 from freshrank.learner.optimizers.adagrad import Adagrad
 from freshrank.learner.optimizers.auto_adagrad import AutoAdagrad
 from freshrank.learner.optimizers.schedules import InverseRootDecay
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.settings import LearnerSettings
 
-EVERY = {**MODELS, **OF_CLASSES}
+EVERY = {**MODELS, **OF_CLASSES, **OF_SLATES}
 every = pytest.mark.parametrize("model", EVERY.values(), ids=EVERY)
 
 
@@ -77,13 +77,15 @@ class ByCalls(CompiledDifferentiator):
 
 
 @pytest.mark.parametrize("rate", [1.0, 40.0], ids=["default", "too high"])
-@pytest.mark.parametrize("case", ["plain", "corrections", "weights", "without ids", "none"])
+@pytest.mark.parametrize("case", ["plain", "corrections", "weights", "without ids", "none", "slates"])
 def test_a_kernel_of_parts_learns_what_calls_of_the_model_and_the_optimiser_do(
     case: str, rate: float
 ) -> None:
     # Where single examples go too far, a rounding is soon another part.
     count = 300 if rate == 1.0 else 12
-    model, work = LogisticRegression(base_rate=0.1).bind(LAYOUT), examples(LAYOUT, count, seed=3)
+    loss = PlackettLuceLoss() if case == "slates" else LogLoss()
+    model = LogisticRegression(base_rate=0.1, loss=loss).bind(LAYOUT)
+    work = examples(LAYOUT, count, seed=3)
     optimizer = AutoAdagrad(rate, l1=0.001, l2=0.01, dense_l2=0.01, schedule=InverseRootDecay(100))
     if case == "corrections":
         work = replace(work, corrects=(np.arange(count) % 3 == 0) & (work.labels > 0.5))

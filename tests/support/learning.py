@@ -36,6 +36,7 @@ from freshrank.learner.models.losses import (
     HuberLoss,
     LogLoss,
     Loss,
+    PlackettLuceLoss,
     QuantileLoss,
 )
 from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegression
@@ -97,6 +98,12 @@ OF_CLASSES: dict[str, Model] = {
     "softmax regression": SoftmaxRegression(loss=CLASSES).bind(LAYOUT),
 }
 """Models with an output for each class."""
+
+OF_SLATES: dict[str, Model] = {
+    "logistic regression, of slates": LogisticRegression(loss=PlackettLuceLoss()).bind(LAYOUT),
+    "DeepFM, of slates": DeepFM(4, (8, 5), loss=PlackettLuceLoss()).bind(LAYOUT),
+}
+"""Models of the order of lists: each label of 1 begins a slate."""
 
 
 def inputs(layout: InputLayout, rows: int, seed: int = 0, distinct_ids: int = 20) -> Inputs:

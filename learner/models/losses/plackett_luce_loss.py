@@ -71,8 +71,8 @@ def within_slates(loss: Loss, labels: Floats, predictions: Floats) -> Floats:
     """float32[n]: `predictions` that were served, as those of `loss`; NaN stays NaN.
 
     >>> labels, served = np.array([1, 0], np.float32), np.array([0.75, 0.25], np.float32)
-    >>> within_slates(PlackettLuceLoss(), labels, served).round(2).tolist()
-    [0.9, 0.1]
+    >>> within_slates(PlackettLuceLoss(), labels, served).round(2)
+    array([0.9, 0.1], dtype=float32)
     """
     if not loss.listwise:
         return predictions

@@ -102,7 +102,8 @@ function metricsOf(status, model, at) {
   const starting = shards.filter((shard) => shard.starting).length;
   const events = starting ? null : sum(shards, (shard) => shard.events);
   const answered = sum(replicas, (part) => part.requests + (part.recommendations?.requests ?? 0));
-  // The AUC, the accuracy of classes, or the mean absolute error where labels are numbers.
+  // The AUC, the accuracy of classes, the mean reciprocal rank of slates, or the mean absolute
+  // error where labels are numbers.
   const measure = learner?.measure ?? "auc";
   const of = (examples) => learner?.[measure + examples] ?? null;
   return {
@@ -116,7 +117,8 @@ function metricsOf(status, model, at) {
     served: versionOf(model.version)?.step ?? null,
     examplesPerS: rate("examples", at, learner?.examples ?? null),
     measure, live: of("_recent"), frozen: of("_recent_frozen"),
-    base: of("_recent") === null ? null : measure === "auc" ? 0.5 : largestShare(learner.classes),
+    base: of("_recent") === null ? null : measure === "auc" ? 0.5
+      : learner.random_reciprocal_rank ?? largestShare(learner.classes),
     allLive: of("_live"), allFrozen: of("_frozen"),
     compared: learner?.compared ?? null, examples: learner?.examples ?? null,
     logLoss: learner?.log_loss_recent ?? null, baseLoss: entropy(learner?.base_rate),

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from freshrank.actors.impressions import ServedRows
 from freshrank.actors.messages import Inputs, Ints
-from freshrank.feature_actors.labels.examples import LabelledRows
+from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
 from freshrank.feature_actors.labels.forgettings import AHEAD_MS
 from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
@@ -58,8 +58,8 @@ def ints(values: Sequence[int]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def joiner() -> Joiner:
-    return Joiner(WITHIN_MS, GRACE_MS, dense_width=1, id_width=1)
+def joiner(*, listwise: bool = False) -> Joiner:
+    return Joiner(WITHIN_MS, GRACE_MS, dense_width=1, id_width=1, listwise=listwise)
 
 
 def happen(to: Joiner, events: Sequence[Did | Gone]) -> LabelledRows:
@@ -136,27 +136,37 @@ def forgets(one: Did | Gone, shown: Saw) -> bool:
     return is_its and shown.at <= one.at + AHEAD_MS
 
 
-def by_hand(events: Sequence[Did | Gone], seen: Sequence[Saw], *, scored: bool) -> Known:
-    """The rule as it is written down, one pair at a time."""
-    found: Known = set()
+Fate = tuple[int | None, int] | None
+"""The event that makes an item positive, or None where it is known to be negative, and when."""
+
+
+def fates(events: Sequence[Did | Gone], seen: Sequence[Saw]) -> list[Fate]:
+    """The rule as it is written down, one pair at a time; None: it is not known, or never will."""
+    found: list[Fate] = []
     spent: set[int] = set()
-    for place, shown in enumerate(seen):
-        if scored:
-            found.add((place, 0.0, shown.at))
+    for shown in seen:
+        fate: Fate = None
         for number, one in enumerate(timed(events)):
             soon = shown.at - EARLY_MS <= one.at <= shown.at + WITHIN_MS
             counts = one.at >= shown.at or number not in spent
             if isinstance(one, Did) and one.pair == shown.pair and soon and counts:
-                found.add((place, 1.0, one.at))
+                fate = number, one.at
                 spent.add(number)
                 break
             over = one.clock > shown.at + WITHIN_MS + GRACE_MS
-            if forgets(one, shown) and not over:
+            if over:
+                fate = None, shown.at + WITHIN_MS + GRACE_MS
+            if over or forgets(one, shown):
                 break
-            if one.clock > shown.at + WITHIN_MS + GRACE_MS:
-                if not scored:
-                    found.add((place, 0.0, shown.at + WITHIN_MS + GRACE_MS))
-                break
+        found.append(fate)
+    return found
+
+
+def by_hand(events: Sequence[Did | Gone], seen: Sequence[Saw], *, scored: bool) -> Known:
+    found: Known = {(place, 0.0, shown.at) for place, shown in enumerate(seen) if scored}
+    for place, fate in enumerate(fates(events, seen)):
+        if fate is not None and (fate[0] is not None or not scored):
+            found.add((place, 0.0 if fate[0] is None else 1.0, fate[1]))
     return found
 
 
@@ -412,3 +422,115 @@ def test_a_thousand_sights_of_one_pair_are_all_found_by_one_event() -> None:
     found = known(happen(one, [Did(110, 1)]))
     assert len(found) == 5_000 and {label for _, label, _ in found} == {1.0}
     assert one.pending == 0
+
+
+@dataclass(frozen=True)
+class List:
+    """Items of one entity that were shown together."""
+
+    at: int
+    pairs: tuple[int, ...]
+
+
+Slate = tuple[tuple[int, ...], int]
+"""Places in the log, the chosen one first, and when it was chosen."""
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> list[List]:
+    seen, now = [], 0
+    for _ in range(draw(st.integers(0, 12))):
+        now += draw(st.sampled_from([0, 300, 900, 2_500, 5_000]))
+        entity = ITEMS * draw(st.integers(0, 1))
+        items = draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
+        seen.append(List(now - draw(st.integers(0, 6_000)), tuple(entity + i for i in items)))
+    return seen
+
+
+def places_of(seen: Sequence[List]) -> list[int]:
+    """Of all items in the log."""
+    return [
+        (number << RANK_BITS) + rank
+        for number, one in enumerate(seen)
+        for rank in range(len(one.pairs))
+    ]
+
+
+def show_lists(to: Joiner, seen: Sequence[List], begin: int) -> LabelledRows:
+    sights = [Saw(one.at, pair) for one in seen for pair in one.pairs]
+    order = ints(places_of(seen)) + (begin << RANK_BITS)
+    pairs, times = ints([one.pair for one in sights]), ints([one.at for one in sights])
+    # Places do not fit in a float32.
+    inputs = Inputs(np.zeros((len(order), 1), np.float32), order.reshape(-1, 1) * 7)
+    rows = ServedRows(pairs, inputs, np.full(len(order), 0.5, np.float32))
+    return to.show(pairs // ITEMS, pairs, times, order, rows, LONG_AGO_MS)
+
+
+def slates_of(rows: LabelledRows) -> list[Slate]:
+    """Those of rows as a range of examples has them: sorted by their order."""
+    rows = rows.take(np.argsort(rows.order, kind="stable"))
+    assert not rows.corrects.any() and (rows.weights == 1.0).all()
+    places = (rows.ids[:, 0] // 7).tolist()
+    starts = [*np.flatnonzero(rows.labels > 0.5).tolist(), len(rows)]
+    assert not places or starts[0] == 0
+    found = []
+    for begin, end in pairwise(starts):
+        assert {one >> RANK_BITS for one in places[begin:end]} == {places[begin] >> RANK_BITS}
+        assert set(rows.order[begin:end].tolist()) == {places[begin]}
+        (chosen_ms,) = set(rows.event_times_ms[begin:end].tolist())
+        found.append((tuple(places[begin:end]), chosen_ms))
+    return found
+
+
+def slates_by_hand(events: Sequence[Did | Gone], seen: Sequence[List]) -> list[Slate]:
+    sights = [Saw(one.at, pair) for one in seen for pair in one.pairs]
+    chosen = dict[int, tuple[int, int, int]]()
+    for place, fate in zip(places_of(seen), fates(events, sights), strict=True):
+        if fate is not None and fate[0] is not None:
+            chosen[place] = fate[0], -place, fate[1]
+    slates = []
+    for place, (event, turn, at_ms) in chosen.items():
+        of_list = [one for one in places_of(seen) if one >> RANK_BITS == place >> RANK_BITS]
+        left = [one for one in of_list if one not in chosen or chosen[one][:2] > (event, turn)]
+        if left:
+            slates.append(((place, *left), at_ms))
+    return slates
+
+
+@settings(deadline=None, max_examples=150)
+@given(logs(), lists(), cuts, st.integers(0, 40))
+def test_a_listwise_label_gives_the_slates_of_the_rule_however_the_topics_are_read(
+    events: list[Did | Gone], seen: list[List], turns: list[tuple[bool, int]], restart: int
+) -> None:
+    under_test = joiner(listwise=True)
+    found: list[Slate] = []
+    at_event = at_seen = alone = 0
+    turns = [*turns, (True, len(events)), (False, len(seen)), (True, len(events))]
+    for turn, (is_event, count) in enumerate(turns):
+        if turn == restart:
+            arrays = {name: one.copy() for name, one in under_test.freeze()().items()}
+            alone = under_test.unjoined.label_alone
+            under_test = joiner(listwise=True)
+            under_test.load(arrays)
+        if is_event:
+            rows = happen(under_test, events[at_event : at_event + count])
+            at_event = min(at_event + count, len(events))
+        else:
+            rows = show_lists(under_test, seen[at_seen : at_seen + count], at_seen)
+            at_seen = min(at_seen + count, len(seen))
+        found += slates_of(rows)
+        wanted = slates_by_hand(events[:at_event], seen[:at_seen])
+        assert sorted(found) == sorted(wanted)
+    sights = [Saw(one.at, pair) for one in seen for pair in one.pairs]
+    chosen = sum(fate is not None and fate[0] is not None for fate in fates(events, sights))
+    assert alone + under_test.unjoined.label_alone == chosen - len(found)
+
+
+def test_a_list_without_an_event_gives_nothing_and_a_second_choice_is_among_those_left() -> None:
+    one = joiner(listwise=True)
+    assert not len(show_lists(one, [List(100, (1, 2, 3)), List(200, (ITEMS + 1,))], 0))
+    assert slates_of(happen(one, [Did(110, 2)])) == [((1, 0, 2), 110)]
+    assert slates_of(happen(one, [Did(120, 1), Did(130, 3)])) == [((0, 2), 120)]
+    assert not len(happen(one, [Did(210, ITEMS + 1)])), "it was shown alone"
+    assert one.unjoined.label_alone == 2
+    assert not len(happen(one, [Did(40_000, None)])) and one.pending == 0
