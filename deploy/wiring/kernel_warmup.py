@@ -13,6 +13,7 @@ import functools
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -101,6 +102,7 @@ class Sold(FeatureView):
 
 
 JOINED = Joined(positive=col.kind == "click", on="item", within="1s")
+LISTWISE = replace(JOINED, listwise=True)
 LABELLED = Labelled(positive=col.kind == "click")
 OF_CLASSES = Labelled(target="kind", classes=["view", "click", "leave"])
 OF_NUMBERS = Labelled(target="seconds")
@@ -131,7 +133,7 @@ def of_catalogue() -> Pipeline:
         features=[Everything, Sold],
         tables=[catalogue],
         context=["item", "price", catalogue.weight],
-        label=JOINED,
+        label=LISTWISE,
         model=LogisticRegression(),
         optimizer=Adagrad(),
         candidates=[CoVisited("users"), Popular("sold_1m")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import World, features, run
 from small_shop import (
+    JOINED,
     LABELLED,
     LATER,
     USER_ITEM,
@@ -70,6 +71,7 @@ async def finish(world: World) -> End:
 
 SPECS = {
     "joined": spec(),
+    "listwise": spec(replace(JOINED, listwise=True)),
     "labelled": spec(LABELLED),
     "known later": with_items_beside(spec(LATER, max_entities=3)),
     "two streams": spec(two_streams=True, max_entities=5),
@@ -122,6 +124,8 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     joined, both = undisturbed("joined"), undisturbed("two streams")
     labels = Counter(key[3] for key in joined.examples)
     assert labels[0.0] > 5 and labels[1.0] > 5
+    slates = Counter(key[3] for key in undisturbed("listwise").examples)
+    assert 5 < slates[1.0] <= labels[1.0] and slates[0.0] > 5
     assert len(undisturbed("labelled").examples) == 2 * SECONDS
     assert len(joined.features) == 8
     assert joined.dead > 3
@@ -156,6 +160,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     ("name", "share"),
     [
         ("joined", 5),
+        ("listwise", 11),
         ("two streams", 41),
         ("table", 9),
         ("full table", 23),
@@ -241,7 +246,7 @@ def test_events_with_labels_of_their_own_are_learned_once_whoever_crashes(
 @pytest.mark.repeats
 @settings(deadline=None, max_examples=15)
 @given(
-    st.sampled_from(["joined", "two streams", "full table", "owned", "known later"]),
+    st.sampled_from(["joined", "listwise", "two streams", "full table", "owned", "known later"]),
     crashes,
     st.integers(1, 50),
 )

@@ -34,7 +34,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.external import side_topics
 from freshrank.feature_actors.streams.formats import Json
 from freshrank.learner import checkpoints
-from freshrank.learner.models.losses import DownSampled, LogLoss
+from freshrank.learner.models.losses import ClassWeighted, DownSampled, LogLoss, PlackettLuceLoss
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "recommend.py"
@@ -49,6 +49,7 @@ class Click(msgspec.Struct):
 
 
 SAMPLED = Joined(positive=col.kind == "order", on="item", within="30m", negatives_kept=0.25)
+LISTWISE = Joined(positive=col.kind == "order", on="item", within="30m", listwise=True)
 user = Entity("user", key="user")
 clicks = Stream("clicks", id="id", time="ts", key=user, schema=Click)
 others = Stream("others", id="id", time="ts", key=user, schema=Click)
@@ -256,6 +257,15 @@ def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
     assert pipeline(label=SAMPLED).fingerprint != pipeline().fingerprint
 
 
+def test_a_listwise_label_gives_the_model_the_loss_of_a_choice() -> None:
+    for model in (LogisticRegression(), DeepFM()):
+        of_lists = pipeline(label=LISTWISE, model=model)
+        assert of_lists.bound_model.loss == PlackettLuceLoss()
+        assert of_lists.fingerprint != pipeline(model=model).fingerprint
+        one, other = of_lists.bound_model.fingerprint, pipeline(model=model).bound_model.fingerprint
+        assert one != other, "weights that mean something else"
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
@@ -280,6 +290,11 @@ def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
         ({"optimizer": "adagrad"}, "Pipeline('shop').optimizer"),
         ({"label": SAMPLED, "model": LinearSVM()}, "Pipeline('shop').model"),
         ({"label": SAMPLED, "model": LinearRegression()}, "negatives_kept"),
+        ({"label": LISTWISE, "model": LinearSVM()}, "Pipeline('shop').model"),
+        (
+            {"label": LISTWISE, "model": LogisticRegression(loss=ClassWeighted(positive=2.0))},
+            "Pipeline('shop').model",
+        ),
         ({"model": LinearRegression()}, "Pipeline('shop').model"),
         ({"model": DeepFM(loss=QuantileLoss(0.9))}, "Pipeline('shop').model"),
         (

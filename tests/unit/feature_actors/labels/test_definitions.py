@@ -55,6 +55,8 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
     sampled = Joined(positive=ORDERED, on="item", within="30m", negatives_kept=0.1)
     assert repr(sampled) == f"{before[:-1]}, negatives_kept=0.1)"
     assert "negatives_kept=0.1" in repr(Labelled(ORDERED, negatives_kept=0.1))
+    of_lists = Joined(positive=ORDERED, on="item", within="30m", listwise=True)
+    assert repr(of_lists) == f"{before[:-1]}, listwise=True)"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,14 @@ def test_a_label_without_a_share_looks_as_before_negatives_were_sampled() -> Non
         (lambda: Joined(positive=ORDERED, on="item", within="0s"), r"Joined\.within"),
         (lambda: Joined(positive=ORDERED, on="item", within="1m", grace="-1s"), r"Joined\.grace"),
         (lambda: Joined(positive=cast(Any, True), on="item", within="1m"), r"Joined\.positive"),
+        (
+            lambda: Joined(positive=ORDERED, on="item", within="1m", listwise=cast(Any, "yes")),
+            r"Joined\.listwise",
+        ),
+        (
+            lambda: Joined(ORDERED, "item", "1m", negatives_kept=0.5, listwise=True),
+            r"Joined\.negatives_kept: .* whole lists",
+        ),
         (lambda: Labelled(positive=cast(Any, "order")), r"Labelled\.positive"),
         (lambda: Labelled(positive=ORDERED, among=cast(Any, 1)), r"Labelled\.among"),
         (lambda: Labelled(ORDERED, negatives_kept=0.0), r"Labelled\.negatives_kept"),
