@@ -73,8 +73,8 @@ class SystemMetrics:
     """Of the weights that a replica answers with."""
     examples: int
     measure: str
-    """What tells the quality beside the loss: ``"auc"``, ``"accuracy"`` of classes, or
-    ``"mean_absolute_error"`` of numbers."""
+    """What tells the quality beside the loss: ``"auc"``, ``"accuracy"`` of classes,
+    ``"mean_reciprocal_rank"`` of slates, or ``"mean_absolute_error"`` of numbers."""
     quality: Compared
     """By `measure`."""
     objective: str

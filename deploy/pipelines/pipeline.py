@@ -25,7 +25,6 @@ from freshrank.deploy.pipelines.experiments import check_experiments, check_unce
 from freshrank.deploy.pipelines.model_checks import (
     check_learned,
     check_target,
-
     fitted,
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan

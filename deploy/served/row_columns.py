@@ -50,7 +50,7 @@ class RowColumns:
         assert label is not None
         self._arrow, self._layout = arrow, pipeline.encoder.layout
         self._wait_ms = label.within_ms + label.grace_ms
-        self._kept = label.negatives_kept
+        self._kept, self._listwise = label.negatives_kept, label.listwise
         self._experiments = [one.name for one in pipeline.experiments]
         self._key = key_columns(pipeline)[pipeline.stream.key.name]
         self.schema: pa.Schema = self.batch([]).schema
@@ -105,10 +105,15 @@ class RowColumns:
                 positive[begin + rank], known_ms[begin + rank] = True, at_ms
         final = np.array([one.final for one in shown], np.bool_)[at]
         is_open = ~positive & ~final
-        offsets = np.array([one.offset for one in shown], np.int64)[at]
-        learned = positive | kept((offsets << RANK_BITS) + ranks, self._kept)
         yield "label", arrow.array(positive.astype(np.int8), mask=is_open)
         yield "label_time", _times(arrow, known_ms, is_open)
+        if self._listwise:
+            counts = np.diff(first, append=len(at)).tolist()
+            parts = [_slates_of(one, count) for one, count in zip(shown, counts, strict=True)]
+            yield "weight", arrow.array(np.concatenate([np.zeros(0, np.float32), *parts]))
+            return
+        offsets = np.array([one.offset for one in shown], np.int64)[at]
+        learned = positive | kept((offsets << RANK_BITS) + ranks, self._kept)
         yield "weight", arrow.array(learned.astype(np.float32))
 
     def _inputs(self, shown: Sequence[ShownList]) -> Iterator[tuple[str, Any]]:
@@ -122,6 +127,16 @@ class RowColumns:
         for one in layout.fields:
             yield one.name, _ids(arrow, one, ids[:, begin : begin + one.width])
             begin += one.width
+
+
+def _slates_of(shown: ShownList, count: int) -> Floats:
+    """float32[count]: in how many slates each item of a list is (`Listwise`)."""
+    found, left = np.zeros(count, np.float32), np.ones(count, np.bool_)
+    for rank in sorted(shown.positive_ms, key=lambda rank: (shown.positive_ms[rank], -rank)):
+        if np.count_nonzero(left) > 1:
+            found[left] += 1.0
+        left[rank] = False
+    return found
 
 
 def _propensities(shown: Sequence[ShownList], counts: Sequence[int]) -> Floats:

@@ -77,7 +77,9 @@ class ByCalls(CompiledDifferentiator):
 
 
 @pytest.mark.parametrize("rate", [1.0, 40.0], ids=["default", "too high"])
-@pytest.mark.parametrize("case", ["plain", "corrections", "weights", "without ids", "none", "slates"])
+@pytest.mark.parametrize(
+    "case", ["plain", "corrections", "weights", "without ids", "none", "slates"]
+)
 def test_a_kernel_of_parts_learns_what_calls_of_the_model_and_the_optimiser_do(
     case: str, rate: float
 ) -> None:

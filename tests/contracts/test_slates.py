@@ -199,9 +199,15 @@ def error(weights: ModelWeights) -> float:
 SLATES = LogisticRegression(loss=PlackettLuceLoss())
 
 
-@functools.cache
+FOUND: dict[tuple[str, int, int], float] = {}
+
+
 def error_of(optimizer: Optimizer, step: int, shards: int) -> float:
-    return error(learned(SLATES, optimizer, step, shards))
+    """Found once: several tests compare it."""
+    learning = repr(optimizer), step, shards
+    if learning not in FOUND:
+        FOUND[learning] = error(learned(SLATES, optimizer, step, shards))
+    return FOUND[learning]
 
 
 @pytest.mark.parametrize("optimizer", [AutoAdagrad(), FTRL(), SGD()], ids=repr)
@@ -210,7 +216,7 @@ def test_the_order_is_learned_where_the_rate_of_clicks_tells_the_wrong_one(
 ) -> None:
     by_items = error(learned(LogisticRegression(0.1), optimizer, 4))
     assert error_of(optimizer, 1, 1) < by_items - 0.3
-    assert error_of(AutoAdagrad(), 1, 1) < 0.35 < 0.9 < by_items
+    assert error_of(AutoAdagrad(), 1, 1) < 0.35 and by_items > 0.9
 
 
 @pytest.mark.parametrize("shards", [1, 4])

@@ -237,6 +237,23 @@ def test_negatives_that_are_not_learned_count_nothing(out: Path) -> None:
     assert 60 < sum(row["weight"] for row in rows) < 140
 
 
+def test_an_item_of_a_listwise_label_counts_as_often_as_it_is_in_a_slate(out: Path) -> None:
+    label = Joined(positive=col.kind == "order", on="item", within="1m", listwise=True)
+    log = ShopLog(replace(PIPELINE, label=label))
+    log.show("u1", {}, ["i1", "i2", "i3"])
+    log.show("u1", {}, ["i8", "i9"])
+    log.order("u1", "i2")
+    log.wait(10)
+    log.order("u1", "i1")
+    log.wait(10)
+    log.order("u1", "i3")
+    rows = written(log, out)[1]
+    by_item = {(row["request_id"], row["position"]): row["weight"] for row in rows}
+    assert sorted(by_item.values()) == [0.0, 0.0, 1.0, 2.0, 2.0]
+    of_second = [weight for (_, place), weight in by_item.items() if place == 1]
+    assert sorted(of_second) == [0.0, 1.0], "i2 was chosen first"
+
+
 def test_what_waits_is_bounded(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_join, "MAX_PENDING_ITEMS", 4)
     monkeypatch.setattr(partition_join, "MAX_LABEL_EVENTS", 3)

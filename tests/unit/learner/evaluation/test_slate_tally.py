@@ -26,7 +26,7 @@ def slates(seed: int) -> tuple[Floats, Floats]:
 def rank(predictions: Floats) -> float:
     """Of the first: the mean of the best and of the worst that ties allow."""
     first, rest = predictions[0], predictions[1:]
-    return 1.0 + np.mean([(rest > first).sum(), (rest >= first).sum()])
+    return 1.0 + float(np.mean([(rest > first).sum(), (rest >= first).sum()]))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -19,7 +19,8 @@ def test_a_prediction_is_the_softmax_of_its_slate(slates: list[list[float]]) -> 
     labels = np.concatenate([np.arange(len(one)) == 0 for one in slates]).astype(np.float32)
     given_outputs = np.concatenate(slates).astype(np.float32)
     found = LOSS.link.prediction(given_outputs + slate_offsets(labels, given_outputs))
-    wanted = [np.exp(np.float64(one)) / np.exp(np.float64(one)).sum() for one in slates]
+    powers = [np.exp(np.array(one)) for one in slates]
+    wanted = [one / one.sum() for one in powers]
     assert found == pytest.approx(np.concatenate(wanted), abs=1e-5)
     served = LOSS.link.prediction(given_outputs)
     assert within_slates(LOSS, labels, served) == pytest.approx(found, abs=0.02, rel=0.02)
@@ -44,4 +45,4 @@ def test_unknown_predictions_stay_unknown_and_other_losses_have_no_slates() -> N
     found = within_slates(LOSS, labels, served)
     assert np.isnan(found[:2]).all() and found[2:] == pytest.approx([0.9, 0.1])
     assert within_slates(LogLoss(), labels, served) is served
-    assert LOSS != LogLoss() and LOSS.name == "plackett_luce_loss"
+    assert LogLoss() != LOSS and LOSS.name == "plackett_luce_loss"
