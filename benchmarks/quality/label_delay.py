@@ -114,7 +114,7 @@ class _DelayedRun:
         model = LogisticRegression().bind(_LAYOUT)
         self._learner = Learner(model, DEFAULT_OPTIMIZER, LearnerSettings())
         self._differentiator = CompiledDifferentiator(model, self._learner.weights)
-        self._joiner = Joiner(within_ms, _GRACE_MS, len(_LAYOUT.dense), _LAYOUT.id_width)
+        self._joiner = Joiner(within_ms, _GRACE_MS, (len(_LAYOUT.dense), _LAYOUT.id_width))
         self._clicks = np.argsort(traffic.clicked_ms, kind="stable")
         self._clicked_ms = traffic.clicked_ms[self._clicks]
         self._offset = 0

@@ -61,7 +61,9 @@ class PartitionJoin:
         if label is None:
             raise ValueError("a pipeline without impressions")
         self._wait_ms = label.within_ms + label.grace_ms
-        self.joiner = Joiner(label.within_ms, label.grace_ms, len(layout.dense), layout.id_width)
+        # Of each item by itself: of a listwise label, too, a row has a label of its own.
+        widths = len(layout.dense), layout.id_width
+        self.joiner = Joiner(label.within_ms, label.grace_ms, widths)
         self.counters = Counters()
         self.forgotten: dict[int, int] = {}
         """By the hash of an entity: the log's time in ms of its last tombstone."""

@@ -64,25 +64,19 @@ class Joiner:
     ----------
     within_ms, grace_ms
         Of the label's definition (`labels.Joined`).
-    dense_width, id_width
+    widths
         ``d`` and ``f`` of the input layout.
     listwise
         Of the label's definition: what is learned of shown items.
     """
 
     def __init__(
-        self,
-        within_ms: int,
-        grace_ms: int,
-        dense_width: int,
-        id_width: int,
-        *,
-        listwise: bool = False,
+        self, within_ms: int, grace_ms: int, widths: tuple[int, int], *, listwise: bool = False
     ) -> None:
         self._within_ms = within_ms
         self._grace_ms = grace_ms
         self._wait_ms = within_ms + grace_ms
-        self._widths = (dense_width, id_width)
+        self._widths = dense_width, id_width = widths
         self._no_rows = LabelledRows.none(dense_width, id_width)
         self._pending = PairPool(
             order=np.zeros(0, dtype=np.int64),

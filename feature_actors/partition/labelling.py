@@ -56,8 +56,8 @@ def waits_of(
 ) -> Joiner | WaitingExamples | None:
     """Keeps what waits for its label, whose inputs have these widths; None: nothing waits."""
     if isinstance(label, Joined):
-        waits = label.within_ms, label.grace_ms
-        return Joiner(*waits, dense_width, id_width, listwise=label.listwise)
+        widths = dense_width, id_width
+        return Joiner(label.within_ms, label.grace_ms, widths, listwise=label.listwise)
     if label is not None and label.known_after_ms:
         return WaitingExamples(label.known_after_ms, dense_width, id_width)
     return None

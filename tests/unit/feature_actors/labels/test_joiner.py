@@ -59,7 +59,7 @@ def ints(values: Sequence[int]) -> Ints:
 
 
 def joiner(*, listwise: bool = False) -> Joiner:
-    return Joiner(WITHIN_MS, GRACE_MS, dense_width=1, id_width=1, listwise=listwise)
+    return Joiner(WITHIN_MS, GRACE_MS, (1, 1), listwise=listwise)
 
 
 def happen(to: Joiner, events: Sequence[Did | Gone]) -> LabelledRows:
