@@ -88,6 +88,10 @@ def test_the_quality_is_that_of_the_kind_of_the_labels() -> None:
     live, _, _, under, _ = shown_by_the_page(answers)["tiles"][of_numbers]
     assert live == "1.500"
     assert under.endswith("live 2.500, frozen 3.250 over 7 examples")
+    learner |= {"measure": "mean_reciprocal_rank", "mean_reciprocal_rank_recent": 0.625}
+    learner |= {"random_reciprocal_rank": 0.4}
+    shown = shown_by_the_page(answers)["tiles"]
+    assert shown["Progressive mean reciprocal rank, last 20,000 examples"][0] == "0.625"
 
 
 def test_alerts_are_shown_by_kind_with_the_newest_message() -> None:
