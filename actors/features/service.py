@@ -160,11 +160,11 @@ class FeatureService(Protocol):
         """
         ...
 
-    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
+    def shown(self, inputs: Inputs, which: Ints, before: int = 0) -> Inputs:
         """The inputs of those of ``n`` rows that are shown, `which` int64[m], the first first.
 
-        As a model is to learn them: the same as were scored, but for the place in the list where
-        that is an input.
+        So many items were shown `before` them, on earlier pages of the list. As a model is to learn
+        them: the same as were scored, but for the place in the list where that is an input.
         """
         ...
 

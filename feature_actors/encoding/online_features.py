@@ -279,11 +279,11 @@ class OnlineFeatures:
         }
         return {**numbers, **made.texts_of(candidates)}
 
-    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
-        """The inputs of those of ``n`` rows that are shown, `which` int64[m], the first first."""
+    def shown(self, inputs: Inputs, which: Ints, before: int = 0) -> Inputs:
+        """See `FeatureService`."""
         dense = inputs.dense[which]
         if self._encoder.position_column is not None:
-            dense[:, self._encoder.position_column] = np.log1p(np.arange(len(which)))
+            dense[:, self._encoder.position_column] = np.log1p(before + np.arange(len(which)))
         return Inputs(dense, inputs.ids[which])
 
     def join_keys(self, candidates: Candidates) -> Ints:

@@ -31,24 +31,26 @@ class FollowingPages(msgspec.Struct, array_like=True, frozen=True, forbid_unknow
     """Of the entity."""
     pages: Annotated[list[_Page], msgspec.Meta(min_length=1, max_length=MOST_PAGES - 1)]
     """Keys of items, page by page."""
+    before: Annotated[int, msgspec.Meta(ge=0, le=MOST_ITEMS * MOST_PAGES)] = 0
+    """Items on the pages before these."""
 
     def after(self, key: str) -> str | None:
         """The text for what follows the first of these, for the entity of the canonical `key`."""
-        return text_of(key, self.pages[1:])
+        return text_of(key, self.pages[1:], self.before + len(self.pages[0]))
 
 
 _decode = msgspec.msgpack.Decoder(FollowingPages).decode
 
 
-def text_of(key: str, pages: list[list[str]]) -> str | None:
-    """The text for these pages; None: there are none.
+def text_of(key: str, pages: list[list[str]], before: int = 0) -> str | None:
+    """The text for these pages, which follow so many items; None: there are none.
 
     >>> pages_of(text_of("u1", [["7", "12"], ["3"]]), "next").pages
     [['7', '12'], ['3']]
     """
     if not pages:
         return None
-    return urlsafe_b64encode(msgspec.msgpack.encode(FollowingPages(key, pages))).decode()
+    return urlsafe_b64encode(msgspec.msgpack.encode(FollowingPages(key, pages, before))).decode()
 
 
 def pages_of(text: str, place: str) -> FollowingPages:

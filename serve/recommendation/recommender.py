@@ -45,6 +45,8 @@ class _Chosen(NamedTuple):
     """float64[n]: what candidates were ranked by, where the request has boosts."""
     explored: ExploredList | None = None
     """How the items were drawn, where the list explores."""
+    before: int = 0
+    """Items on the pages before."""
 
 
 class Recommender:
@@ -142,14 +144,15 @@ class Recommender:
         chosen = (
             _chosen(call, found, scored)
             if isinstance(call, RecommendCall)
-            else _Chosen(np.arange(len(found.items)), call.following.after(scored.entity), None)
+            else _following(call, found, scored)
         )
         places = chosen.places
         explained = None
         if call.explain:
             most = self._service.pipeline.limits.explained
             explained = await self._explainer.of_scored(scored, lookups, places[:most])
-        self._service.impressions.show(scored, places[: call.show], chosen.explored)
+        shown = places[: call.show]
+        self._service.impressions.show(scored, shown, chosen.explored, before=chosen.before)
         items = self._items_of(found, scored, places)
         if chosen.boosted is not None:
             for item, boosted in zip(items, rounded(chosen.boosted[places]), strict=True):
@@ -223,7 +226,14 @@ def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Ch
     pages += selection.diversity.pages(order, found.rows, worth, selection.k, most)
     following = [[found.items[place] for place in page] for page in pages[1:]]
     first = np.array(pages[0] if pages else [], dtype=np.int64)
-    return _Chosen(first, text_of(scored.entity, following), boosted, explored)
+    return _Chosen(first, text_of(scored.entity, following, len(first)), boosted, explored)
+
+
+def _following(call: NextPageCall, found: Retrieved, scored: ScoredRequest) -> _Chosen:
+    """The items of a page that was ranked before."""
+    following = call.following
+    left = np.arange(len(found.items))
+    return _Chosen(left, following.after(scored.entity), None, before=following.before)
 
 
 def _explored(

@@ -97,24 +97,37 @@ class ImpressionLog:
         self._metrics = metrics
 
     def show(
-        self, scored: ScoredRequest, shown: Ints, explored: ExploredList | None = None
+        self,
+        scored: ScoredRequest,
+        shown: Ints,
+        explored: ExploredList | None = None,
+        *,
+        before: int = 0,
     ) -> None:
         """Log candidates as shown, by their indices `shown` int64[m], once the answer is sent.
 
-        They are the first of `explored`, where they were drawn.
+        They are the first of `explored`, where they were drawn. So many items were shown `before`,
+        on earlier pages of the list.
         """
         if len(shown) and self._topic is not None:
             # In the next iteration of the event loop: the answer is sent first.
-            asyncio.get_running_loop().call_soon(self.add, self._topic, scored, shown, explored)
+            asyncio.get_running_loop().call_soon(
+                self.add, self._topic, scored, shown, explored, before
+            )
 
     def add(
-        self, topic: str, scored: ScoredRequest, shown: Ints, explored: ExploredList | None
+        self,
+        topic: str,
+        scored: ScoredRequest,
+        shown: Ints,
+        explored: ExploredList | None,
+        before: int = 0,
     ) -> None:
         """Queue the record of the candidates `shown`, and count it.
 
         When the sink is full, its example is lost.
         """
-        inputs, indices = self._features.shown(scored.inputs, shown), shown.tolist()
+        inputs, indices = self._features.shown(scored.inputs, shown, before), shown.tolist()
         columns = {name: [column[i] for i in indices] for name, column in scored.columns.items()}
         impression = Impression(
             request_id=scored.request_id,

@@ -88,6 +88,11 @@ class Shop:
         await asyncio.sleep(0)  # impressions are logged after the answer
         return answer
 
+    async def next_page(self, text: str) -> Any:
+        answer = await self._recommender.next_page(msgspec.json.encode({"next": text}))
+        await asyncio.sleep(0)
+        return answer
+
     def similar(self, *items: str) -> list[str]:
         answer = self._similar.similar(msgspec.json.encode({"items": list(items)}))
         return [str(item.id) for item in answer.items]
@@ -182,19 +187,23 @@ def test_what_is_recommended_is_learned_with_its_age_and_its_place() -> None:
         await shop.start()
         shop.rows(NAMES[:4], shelf=START_MS // 1_000 - 3_600)
         await shop.settle()
-        answer = await shop.recommend("me")
+        pages = [await shop.recommend("me", k=2, pages=3)]
+        while pages[-1].next is not None:
+            pages.append(await shop.next_page(pages[-1].next))
+        assert [len(page.items) for page in pages] == [2, 2]
         records = [
             value
             for partition in range(2)
             for value in shop.log.read(pipeline.impressions_topic, partition, 0, 9).values
         ]
-        (impression,) = [decode_impression(value) for value in records if value is not None]
+        impressions = [decode_impression(value) for value in records if value is not None]
         dense = pipeline.encoder.layout.dense
-        _, inputs, _ = served_rows(impression, len(dense), pipeline.encoder.layout.id_width)
-        numbers = dict(zip(dense, np.expm1(inputs.dense.astype(np.float64)).T, strict=True))
-        assert numbers["position"].tolist() == pytest.approx([*range(len(answer.items))])
-        expected = 3_600 + (impression.at_ms - START_MS) / 1_000
-        assert numbers["shelf_age"].tolist() == pytest.approx([expected] * 4, rel=1e-5)
+        for impression, places in zip(impressions, [[0, 1], [2, 3]], strict=True):
+            _, inputs, _ = served_rows(impression, len(dense), pipeline.encoder.layout.id_width)
+            numbers = dict(zip(dense, np.expm1(inputs.dense.astype(np.float64)).T, strict=True))
+            assert numbers["position"].tolist() == pytest.approx(places)
+            expected = 3_600 + (impression.at_ms - START_MS) / 1_000
+            assert numbers["shelf_age"].tolist() == pytest.approx([expected] * 2, rel=1e-5)
         await shop.system.stop()
 
     asyncio.run(run())

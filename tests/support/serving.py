@@ -127,7 +127,7 @@ class FakeFeatures:
         for item in candidates["item_id"]:
             yield {"item_id": item, "wanted": item == int(rows[0] or -1)}
 
-    def shown(self, inputs: Inputs, which: Ints) -> Inputs:
+    def shown(self, inputs: Inputs, which: Ints, before: int = 0) -> Inputs:
         return Inputs(inputs.dense[which], inputs.ids[which])
 
     def join_keys(self, candidates: Candidates) -> Ints:
