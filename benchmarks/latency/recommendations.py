@@ -4,13 +4,16 @@ The whole system runs as `freshrank run` starts it, on real Kafka and real Redis
 of 100,000 items. A thousand events a second arrive in an open loop; requests come in another, a
 hundred a second, with and without filters. Meanwhile probes, each with a user of its own, send one
 event and ask for recommendations until one knows of it.
+
+Of each part the bench says how many cores it had while requests came, and for how many it waited:
+what it waited, the machine lacked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +37,12 @@ from freshrank.benchmarks.workloads.shop_fixture import (
 )
 from freshrank.benchmarks.workloads.status_client import StatusClient
 from freshrank.benchmarks.workloads.steady_stream import SteadyStream
-from freshrank.benchmarks.workloads.system_process import running_system
+from freshrank.benchmarks.workloads.system_process import (
+    CoreTime,
+    RunningSystem,
+    core_time,
+    running_system,
+)
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.http_client import KeepAliveClient
 from freshrank.examples.shop.shoppers import ShopProduct
@@ -51,6 +59,10 @@ PROBES, PROBES_PER_S = 200, 5.0
 CONNECTIONS = 32
 # Seconds for a replica to read the catalogue and the rows of its items, and between two looks.
 FILL_S, LOOK_S = 300.0, 1.0
+
+
+# The parts of the system, by what the titles of their processes have.
+PARTS = {"replica": "ServeReplica", "shard": "ShardHost", "learner": "LearnerHost"}
 
 
 class _UserFeatures(msgspec.Struct):
@@ -88,7 +100,7 @@ def run(options: BenchOptions, console: Console) -> list[Figure]:
             # The stream's producer gathers records for longer than an event may take.
             prober = TopicFiller(bootstrap, topic, linger_ms=0)
             with SteadyStream(bootstrap, topic, EVENTS_PER_S, USERS):
-                bench = _Bench(system.port, prober, options.scale, console)
+                bench = _Bench(system, prober, options.scale, console)
                 return figures(*uvloop.run(bench.run(items)))
 
 
@@ -113,16 +125,19 @@ def catalogue_rows(items: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Bench:
-    """Asks the endpoint on `port`."""
+    """Asks the endpoint of a system."""
 
-    def __init__(self, port: int, prober: TopicFiller, scale: float, console: Console) -> None:
-        self._port = port
+    def __init__(
+        self, system: RunningSystem, prober: TopicFiller, scale: float, console: Console
+    ) -> None:
+        self._system = system
+        self._port = system.port
         self._prober = prober
         self._scale = scale
         self._console = console
 
-    async def run(self, items: int) -> tuple[Answers, Answers, Answers]:
-        """Answers without and with filters, and of the probes."""
+    async def run(self, items: int) -> tuple[Answers, Answers, Answers, Mapping[str, CoreTime]]:
+        """Answers without and with filters, and of the probes; what each part had of the cores."""
         with self._console.status("reading the catalogue"):
             await self._until_filled(items)
         freeze_heap()  # no pauses of the garbage collector in the process that measures
@@ -130,13 +145,19 @@ class _Bench:
         with self._console.status("warming up"):
             for filtered in (False, True):
                 await self._ask(rng, WARM_UP_S / 2, filtered=filtered)
+        clock, before = SystemClock(), self._core_times()
+        begun = clock.monotonic()
         with self._console.status("requests"):
             plain = await self._ask(rng, SECONDS, filtered=False)
         with self._console.status("requests with filters"):
             narrowed = await self._ask(rng, SECONDS, filtered=True)
+        cores = _a_second(before, self._core_times(), clock.monotonic() - begun)
         with self._console.status("probes"):
             probes = await self._probe(rng)
-        return plain, narrowed, probes
+        return plain, narrowed, probes, cores
+
+    def _core_times(self) -> dict[str, CoreTime]:
+        return {part: core_time(self._system.processes(title)) for part, title in PARTS.items()}
 
     async def _until_filled(self, items: int) -> None:
         deadline = time.monotonic() + FILL_S
@@ -211,6 +232,20 @@ class _Bench:
         return answers
 
 
+def _a_second(
+    before: Mapping[str, CoreTime], after: Mapping[str, CoreTime], seconds: float
+) -> dict[str, CoreTime]:
+    """By part, the seconds in each of so many seconds."""
+
+    def rate(part: str) -> CoreTime:
+        began, ended = before[part], after[part]
+        return CoreTime(
+            (ended.ran_s - began.ran_s) / seconds, (ended.waited_s - began.waited_s) / seconds
+        )
+
+    return {part: rate(part) for part in before}
+
+
 async def _knows(client: KeepAliveClient, body: bytes) -> bool:
     """Whether an answer was made of an event of its user."""
     status, answer = await client.post("/v1/recommend", body)
@@ -229,8 +264,10 @@ def request_body(rng: np.random.Generator, *, filtered: bool) -> bytes:
     return msgspec.json.encode(request)
 
 
-def figures(plain: Answers, filtered: Answers, probes: Answers) -> list[Figure]:
-    """Return quantiles of the latencies, and how many candidates were ranked on average."""
+def figures(
+    plain: Answers, filtered: Answers, probes: Answers, cores: Mapping[str, CoreTime]
+) -> list[Figure]:
+    """Return quantiles of the latencies, how many candidates were ranked, and the cores by part."""
     return [
         *latency_figures("recommend", plain.latencies_ms, 15.0),
         *latency_figures("recommend_filtered", filtered.latencies_ms, 15.0),
@@ -238,6 +275,8 @@ def figures(plain: Answers, filtered: Answers, probes: Answers) -> list[Figure]:
         Figure("candidates_ranked", _mean(plain.ranked), "1", "higher"),
         Figure("candidates_ranked_filtered", _mean(filtered.ranked), "1", "higher"),
         must_be_zero("failed", plain.failed + filtered.failed + probes.failed),
+        *(Figure(f"{part}_cores", one.ran_s, "1", "lower") for part, one in cores.items()),
+        *(Figure(f"{part}_waits_cores", one.waited_s, "1", "lower") for part, one in cores.items()),
     ]
 
 

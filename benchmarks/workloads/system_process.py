@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -33,6 +34,29 @@ KILL_TIMEOUT_S, KILL_POLL_S = 15.0, 0.05
 
 _READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _STATE = "FRESHRANK_STATE"
+
+
+class CoreTime(NamedTuple):
+    """Seconds of the threads of some processes, by the kernel's scheduler."""
+
+    ran_s: float
+    waited_s: float
+    """In which they could have run, and others had the cores."""
+
+
+def core_time(processes: Iterable[int]) -> CoreTime:
+    """The sum over the threads of `processes` that there are; 0 where the kernel does not count.
+
+    >>> core_time([os.getpid()]).ran_s > 0.0
+    True
+    """
+    ran_ns = waited_ns = 0
+    for process in processes:
+        for thread in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # it has ended
+                ran, waited, _ = map(int, thread.read_bytes().split())
+                ran_ns, waited_ns = ran_ns + ran, waited_ns + waited
+    return CoreTime(ran_ns / 1e9, waited_ns / 1e9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from bench_figures import by_name
 
 from freshrank.benchmarks.latency import recommendations as bench
+from freshrank.benchmarks.workloads.system_process import CoreTime, core_time
 
 
 def test_the_shop_has_topics_of_its_own(tmp_path: Path) -> None:
@@ -37,7 +39,9 @@ def test_requests_name_a_user_and_maybe_filters(filtered: bool) -> None:
 
 def test_figures_are_quantiles_and_a_failure_is_one() -> None:
     plain = bench.Answers([1.0, 2.0, 40.0], 0, [200, 100])
-    found = by_name(bench.figures(plain, bench.Answers([5.0], 1, []), bench.Answers([90.0])))
+    filtered, probes = bench.Answers([5.0], 1, []), bench.Answers([90.0])
+    cores = {"replica": CoreTime(0.5, 0.2), "shard": CoreTime(0.7, 0.4)}
+    found = by_name(bench.figures(plain, filtered, probes, cores))
     assert found["recommend_p50_ms"].value == 2.0
     assert found["recommend_p99_ms"].met is False
     assert found["recommend_filtered_p99_ms"].met
@@ -45,3 +49,14 @@ def test_figures_are_quantiles_and_a_failure_is_one() -> None:
     assert found["candidates_ranked"].value == 150.0
     assert np.isnan(found["candidates_ranked_filtered"].value)
     assert found["failed"].met is False
+    assert found["replica_cores"].value == 0.5
+    assert found["shard_waits_cores"].value == 0.4
+
+
+def test_the_time_of_processes_grows_and_those_that_have_ended_have_none() -> None:
+    before = core_time([os.getpid()])
+    assert sum(range(3_000_000)) > 0
+    after = core_time([os.getpid()])
+    assert after.ran_s > before.ran_s
+    assert after.waited_s >= before.waited_s
+    assert core_time([2**22 + 1]) == (0.0, 0.0)
