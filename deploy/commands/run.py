@@ -79,6 +79,8 @@ class _Run:
             settings.state_folder(self._pipeline.name), settings.kafka.bootstrap
         )
         self._topics: Mapping[str, TopicIdentity] = {}
+        there = memory_budget.memory_there(settings)
+        self._memory = there if request.address is None else None
         self._lease: StoreLease | None = None
         self._ray: RayProcesses | None = None
         self._lifecycle = Lifecycle()
@@ -176,7 +178,8 @@ class _Run:
         if request.traffic is not None:
             traffic = request.traffic(cluster.sink(), self._pipeline.stream.topic, request.client())
         self._lifecycle.enter(RunState.RUNNING)
-        updates = RollingUpdates(cluster, request.read_again, self._deploy, driver.alerts, log)
+        again, memory, alerts = request.read_again, self._memory, driver.alerts
+        updates = RollingUpdates(cluster, again, self._deploy, memory, alerts, log)
         watching = self._watch.run(system, supervisor, driver.status, traffic)
         await until_first(watching, updates.run(self._update_requested))
 
@@ -204,8 +207,7 @@ class _Run:
         self._topics = await topic_identities(self._pipeline, kafka)
         self._state_folder.check_topics(self._topics)
         found = memory_budget.needs(self._pipeline, settings, *counts)
-        there = memory_budget.memory_there(settings) if self._request.address is None else None
-        self._screen.log(memory_budget.checked(self._pipeline, found, there))
+        self._screen.log(memory_budget.checked(self._pipeline, found, self._memory))
         cluster = ClusterSpec(
             file=self._request.file,
             settings=settings,

@@ -16,6 +16,8 @@ from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 from freshrank.actors.errors import ConfigError, FreshrankError, Unavailable
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
+from freshrank.deploy.config import memory_budget
+from freshrank.deploy.config.memory_budget import Memory
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -51,6 +53,9 @@ class RollingUpdates:
     deploy
         Replaces the replicas, and returns when all are up. Raises Unavailable when they do not
         start; those of before go on then.
+    memory
+        That there is, which the replicas that are allowed next have to fit into; None: it is not
+        known, of a cluster of others.
     log
         Takes a line for each step.
     """
@@ -60,12 +65,14 @@ class RollingUpdates:
         cluster: ClusterSpec,
         read_again: Callable[[], Deployed],
         deploy: Callable[[ClusterSpec], Awaitable[None]],
+        memory: Memory | None,
         alerts: AlertSink,
         log: Callable[[str], None],
     ) -> None:
         self._cluster = cluster
         self._read_again = read_again
         self._deploy = deploy
+        self._memory = memory
         self._alerts = alerts
         self._log = log
 
@@ -95,7 +102,11 @@ class RollingUpdates:
 
     def _next(self) -> ClusterSpec:
         cluster = updated(self._cluster, *self._read_again())
-        keep_pinned(cluster.state, cluster.file.load(), Disk())
+        pipeline = cluster.file.load()
+        topics = cluster.partitions, cluster.candidate_partitions
+        needed = memory_budget.needs(pipeline, cluster.settings, *topics)
+        self._log(memory_budget.checked(pipeline, needed, self._memory))
+        keep_pinned(cluster.state, pipeline, Disk())
         return cluster
 
     async def _back(self) -> None:

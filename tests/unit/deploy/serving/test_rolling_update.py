@@ -16,6 +16,7 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.benchmarks.workloads.shop_fixture import shop_file
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.config.loader import load_settings
+from freshrank.deploy.config.memory_budget import Memory
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.serving.rolling_update import RollingUpdates, updated
@@ -130,11 +131,14 @@ class Deployments:
 
 
 def updates(
-    folder: Path, deployments: Deployments, read: Callable[[], tuple[PipelineFile, Settings]]
+    folder: Path,
+    deployments: Deployments,
+    read: Callable[[], tuple[PipelineFile, Settings]],
+    memory: Memory | None = None,
 ) -> tuple[RollingUpdates, Alerts]:
     alerts = Alerts("driver", SystemClock())
     cluster = cluster_of(settings(), folder)
-    return RollingUpdates(cluster, read, deployments, alerts, lambda line: None), alerts
+    return RollingUpdates(cluster, read, deployments, memory, alerts, lambda line: None), alerts
 
 
 def test_new_replicas_that_do_not_start_are_told_and_the_next_update_begins_at_those_of_before(
@@ -165,6 +169,20 @@ def test_a_file_that_cannot_be_read_changes_nothing_and_is_an_alert_with_the_rea
     asyncio.run(made.update())
     assert deployments.shows == []
     assert "gone.py" in str(alerts.status()["newest"])
+
+
+def test_more_replicas_than_the_memory_has_room_for_are_refused(tmp_path: Path) -> None:
+    deployments = Deployments()
+    memory = Memory(5 * 10**9, "this machine")
+    counts = iter("19")
+    made, alerts = updates(
+        tmp_path, deployments, lambda: (FILE, settings(SERVE__REPLICAS=next(counts))), memory
+    )
+    asyncio.run(made.update())
+    assert len(deployments.shows) == 1, alerts.status()
+    asyncio.run(made.update())
+    assert len(deployments.shows) == 1
+    assert "memory may be needed and this machine has" in str(alerts.status()["newest"])
 
 
 def test_each_request_for_an_update_is_done_once(tmp_path: Path) -> None:
