@@ -12,6 +12,7 @@ from freshrank.actors.features.service import RowLookup
 from freshrank.actors.metrics.latency_histogram import RecentLatencies
 from freshrank.actors.protocols import JsonValue
 from freshrank.serve.api.responses import CandidateRows, FeatureInfo
+from freshrank.serve.experiments.definitions import Experiment
 
 # Seconds. Scoring takes a fraction of a millisecond; Prometheus' own buckets begin at 5 ms.
 LATENCY_BUCKETS = (
@@ -135,11 +136,21 @@ class ServeMetrics:
         """The count of requests for recommendations, and their recent latencies."""
         return self._recommendations.status(monotonic)
 
-    def experiments(self) -> list[JsonValue]:
-        """The requests that each arm answered. A list: no metric for each of the names."""
+    def experiments(self, declared: Sequence[Experiment]) -> list[JsonValue]:
+        """Each arm of `declared`, with what it is pinned to and the requests that it answered.
+
+        A list: no metric for each of the names.
+        """
         return [
-            {"experiment": experiment, "arm": arm, "requests": requests}
-            for (experiment, arm), requests in sorted(self._by_arm.items())
+            {
+                "experiment": experiment.name,
+                "arm": arm.name,
+                "share": arm.share,
+                "pinned": arm.pinned,
+                "requests": self._by_arm[experiment.name, arm.name],
+            }
+            for experiment in declared
+            for arm in experiment.arms
         ]
 
     def expose(self) -> bytes:

@@ -291,7 +291,7 @@ class ScoringService:
             "impressions_lost": self.connectors.sink.failures,
             "alerts": self.alerts.status(),
             **self.metrics.status(monotonic),
-            "experiments": self.metrics.experiments(),
+            "experiments": self.metrics.experiments(self.pipeline.experiments),
         }
         if self.retriever is not None:
             status["recommendations"] = self.metrics.recommendations(monotonic)

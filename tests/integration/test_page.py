@@ -316,15 +316,98 @@ def test_an_id_may_be_typed_before_the_pipeline_is_known(opened: Opened) -> None
     assert opened.problems == []
 
 
-def test_arms_and_the_versions_that_they_are_pinned_to_are_told(opened: Opened) -> None:
-    def changed(route: Route, **changes: object) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), **changes})
+class Arms:
+    """Two arms in the status of each replica, one of them pinned; as after an update of some."""
 
-    opened.page.route("**/v1/model", lambda route: changed(route, pinned=["1.1"]))
-    opened.page.route("**/v1/score", lambda route: changed(route, arms={"weights": "old"}))
+    def __init__(self, *pinned: str) -> None:
+        self.pinned = pinned
+        """By replica: the version that its arm is pinned to."""
+
+    def __call__(self, route: Route) -> None:
+        answer = route.fetch()
+        status = answer.json()
+        for number, version in enumerate(self.pinned):
+            arms = [("new", None), ("old", version)]
+            part = status.setdefault(f"replica-{number}" if number else "replica", {"requests": 0})
+            part["experiments"] = [
+                {"experiment": "weights", "arm": arm, "pinned": of} for arm, of in arms
+            ]
+        route.fulfill(response=answer, json=status)
+
+
+# Pixels of the time line that have the colour of arms: by their row, from the top.
+GREEN = """() => {
+  const canvas = document.querySelector("#versions canvas");
+  const style = getComputedStyle(document.documentElement).getPropertyValue("--good");
+  const one = new OffscreenCanvas(1, 1).getContext("2d");
+  one.fillStyle = style;
+  one.fillRect(0, 0, 1, 1);
+  const [r, g, b] = one.getImageData(0, 0, 1, 1).data;
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+  const rows = Array(canvas.height).fill(0);
+  for (let at = 0; at < data.length; at += 4)
+    if (data[at] === r && data[at + 1] === g && data[at + 2] === b && data[at + 3] === 255)
+      rows[Math.floor(at / 4 / canvas.width)] += 1;
+  return rows;
+}"""
+
+
+def test_arms_are_on_the_time_line_with_their_versions_and_when_these_changed(
+    opened: Opened,
+) -> None:
+    arms = Arms("0.1")
+    opened.page.route("**/v1/status", arms)
+    note = opened.at("#versions-note")
     opened.page.goto("/")
-    expect(opened.at("#versions-note")).to_contain_text("arms are pinned to 1.1")
+    expect(note).to_contain_text("arms: weights new live, weights old 0.1")
+    expect(note).not_to_contain_text("\u2192")
+    expect(opened.at("#versions .chart")).to_have_attribute(
+        "aria-label", re.compile("arms: weights new live, weights old 0.1")
+    )
+    # Of an older epoch: its line is at the lower edge, and long after some seconds.
+    lowest = until_drawn(opened, lambda rows: max(rows) > 20)
+    assert rows_of_lines(lowest)[-1] > len(lowest) / 2
+    # While replicas differ, the arm is what it was.
+    arms.pinned = ("0.1", "9.5")
+    opened.page.wait_for_timeout(2_500)
+    expect(note).to_contain_text("weights old 0.1")
+    arms.pinned = ("9.5", "9.5")
+    expect(note).to_contain_text("arms: weights new live, weights old 9.5")
+    expect(note).to_contain_text(re.compile(r":\d\d[^·]* weights old 0\.1 \u2192 9\.5"))
+    # A mark over the whole height for the change, and a line at the upper edge from then on.
+    until_drawn(opened, lambda rows: sum(row > 0 for row in rows) > len(rows) / 2)
+    opened.at("#versions .chart").focus()
+    for _ in range(60):
+        opened.page.keyboard.press("ArrowLeft")
+    expect(note).to_contain_text("arms: weights new live, weights old 0.1")
+    assert opened.problems == []
+
+
+def until_drawn(opened: Opened, drawn: Callable[[list[int]], bool]) -> list[int]:
+    """The pixels of the time line by `GREEN`, as soon as they are as wanted."""
+
+    for _ in range(600):
+        found: list[int] = opened.page.evaluate(GREEN)
+        if drawn(found):
+            return found
+        opened.page.wait_for_timeout(100)
+    raise AssertionError(f"never drawn so: {found}")
+
+
+def rows_of_lines(rows: list[int]) -> list[int]:
+    """The rows that hold a line across, rather than a part of a text."""
+    return [row for row, count in enumerate(rows) if count > 20]
+
+
+def test_the_arms_of_an_answer_are_told(opened: Opened) -> None:
+    def changed(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "arms": {"weights": "old"}})
+
+    opened.page.route("**/v1/score", changed)
+    opened.page.goto("/")
     expect(opened.at("#ranking-note")).to_contain_text("Arms: weights old.")
     assert opened.problems == []
 

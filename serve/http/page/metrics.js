@@ -91,6 +91,17 @@ function flowOf(status, at, shards, learner, replicas) {
   };
 }
 
+// The arms of all experiments, each with the version that it is pinned to, null where it is live; and
+// undefined while replicas differ, of which some are updated before the others.
+function pinnedArms(replicas) {
+  const listed = replicas.map((part) => part.experiments ?? []);
+  return (listed[0] ?? []).map(({ experiment, arm, pinned }) => {
+    const same = listed.every((arms) => arms.some((one) =>
+      one.experiment === experiment && one.arm === arm && one.pinned === pinned));
+    return { name: `${experiment} ${arm}`, version: same ? pinned : undefined };
+  });
+}
+
 // `status` is the answer of /v1/status, `model` that of /v1/model; `at` is in milliseconds.
 function metricsOf(status, model, at) {
   const shards = ofRole(status, "shard");
@@ -113,7 +124,7 @@ function metricsOf(status, model, at) {
     dead: sum(shards, (shard) => shard.dead),
     features, feature50: quantile(features, 0.5), feature99: quantile(features, 0.99),
     weights, weights50: quantile(weights, 0.5), weights99: quantile(weights, 0.99),
-    version: model.version, pinned: model.pinned ?? [], modelAge: model.age_ms, learned: versionOf(learner?.version)?.step ?? null,
+    version: model.version, arms: pinnedArms(replicas), modelAge: model.age_ms, learned: versionOf(learner?.version)?.step ?? null,
     served: versionOf(model.version)?.step ?? null,
     examplesPerS: rate("examples", at, learner?.examples ?? null),
     measure, live: of("_recent"), frozen: of("_recent_frozen"),

@@ -30,8 +30,25 @@ function alertTimes(status) {
     .sort((a, b) => b.at - a.at);
 }
 
-// The versions of learner and replica over time, with the alerts of that time as marks, and the
-// versions that arms of experiments are pinned to as lines across.
+// The arms of now; the version of before where replicas differ at present.
+const settled = (now, before) => now.map(({ name, version }) => version !== undefined ? { name, version }
+  : before.find((one) => one.name === name && one.version !== undefined) ?? { name, version: null });
+
+// Changes of what arms of experiments are pinned to, between two moments: an arm that was not there
+// before has not changed.
+function armChanges(before, now) {
+  return now.arms.flatMap(({ name, version }) => {
+    const was = before.arms.find((one) => one.name === name);
+    return was && was.version !== version ? [{ at: now.at, name, from: was.version, to: version }] : [];
+  });
+}
+
+const armText = ({ name, version }) => `${name} ${version ?? "live"}`;
+// In pixels of the style: the names of arms, and the width of their lines.
+const ARM_FONT = 10, LINE = 2;
+
+// The versions of learner and replica over time, with the alerts of that time and changes of arms as
+// marks, and the versions that arms of experiments are pinned to as lines of their own.
 class Timeline extends Chart {
   constructor(note) {
     super([
@@ -41,17 +58,20 @@ class Timeline extends Chart {
     this.note = note;
     this.alerts = [];
     this.epochs = [];
+    this.changes = [];
   }
 
   show(now, status) {
-    this.now = now;
+    const before = this.now ?? now;
+    this.now = { ...now, arms: settled(now.arms, before.arms) };
+    this.changes.unshift(...armChanges(before, this.now));
     this.alerts = alertTimes(status);
     const epoch = versionOf(now.version)?.epoch;
     if (epoch !== undefined && epoch !== this.epoch) {
       if (this.epoch !== undefined) this.epochs.push({ at: now.at, kind: `epoch ${epoch}` });
       this.epoch = epoch;
     }
-    this.add(now);
+    this.add(this.now);
   }
 
   options(large) {
@@ -64,22 +84,57 @@ class Timeline extends Chart {
     if (!this.now) return;
     const { ctx, bbox } = plot;
     const marks = [...this.alerts.map((one) => ({ ...one, style: "bad" })),
-      ...this.epochs.map((one) => ({ ...one, style: "second" }))];
+      ...this.epochs.map((one) => ({ ...one, style: "second" })),
+      ...this.changes.map((one) => ({ ...one, style: "good" }))];
     for (const { at, style } of marks.filter((one) => one.at > this.now.at - MARKED_MS)) {
       const x = plot.valToPos(at / 1000, "x", true);
       if (x < bbox.left) continue;
       ctx.fillStyle = colour(style);
       ctx.fillRect(x - devicePixelRatio, bbox.top, 2 * devicePixelRatio, bbox.height);
     }
-    this.markPinned(plot);
+    this.markArms(plot);
   }
 
-  markPinned({ ctx, bbox, valToPos, scales: { y } }) {
+  // A line for the version of each pinned arm at each moment. One that lies beyond the scale, or is of
+  // another epoch, is drawn at the edge that is nearest to it.
+  markArms(plot) {
+    const { ctx, bbox } = plot, pinned = this.now.arms.filter(({ version }) => version != null);
     ctx.fillStyle = colour("good");
-    for (const { epoch, step } of this.now.pinned.map(versionOf)) {
-      if (epoch !== this.epoch || step < y.min || step > y.max) continue;
-      ctx.fillRect(bbox.left, valToPos(step, "y", true), bbox.width, devicePixelRatio);
+    ctx.font = fontOf(ARM_FONT * devicePixelRatio);
+    const placed = [];
+    for (const { name, version } of pinned) {
+      let since = Infinity;
+      for (const [index, { at, arms }] of this.history.entries()) {
+        const then = arms.find((one) => one.name === name)?.version;
+        const from = plot.valToPos(at / 1000, "x", true);
+        if (then !== version) since = Infinity;
+        else since = Math.min(since, from);
+        if (then == null) continue;
+        const to = plot.valToPos((this.history[index + 1]?.at ?? at) / 1000, "x", true);
+        ctx.fillRect(from, this.height(plot, then), Math.max(to - from, LINE * devicePixelRatio), LINE * devicePixelRatio);
+      }
+      this.label(plot, since, this.height(plot, version), `${name} ${version}`, placed);
     }
+  }
+
+  height({ bbox, valToPos, scales: { y } }, version) {
+    const { epoch, step } = versionOf(version);
+    const shown = epoch === this.epoch ? step : epoch < this.epoch ? y.min : y.max;
+    return Math.min(Math.max(valToPos(shown, "y", true), bbox.top), bbox.top + bbox.height - LINE * devicePixelRatio);
+  }
+
+  // The name where its line begins, before that where there is no room behind: above the line, or above
+  // the names that stand there already.
+  label({ ctx, bbox }, since, line, text, placed) {
+    const size = ARM_FONT * devicePixelRatio;
+    let y = Math.max(line - 3 * devicePixelRatio, bbox.top + size);
+    while (placed.some((other) => Math.abs(other - y) < size)) y -= size;
+    placed.push(y);
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
+    const { width } = ctx.measureText(text), gap = size / 2;
+    const room = bbox.left + bbox.width - since - gap >= width;
+    ctx.fillText(text, Math.max(bbox.left, room ? since + gap : since - gap - width), y);
   }
 
   write() {
@@ -88,12 +143,14 @@ class Timeline extends Chart {
     const behind = now.learned == null || now.served == null ? null : now.learned - now.served;
     const told = this.alerts.slice(0, 2).map(({ part, kind, at }) =>
       `${new Date(at).toLocaleTimeString()} ${part} ${words(kind)}`);
+    const moved = this.changes.slice(0, 2).map(({ at, name, from, to }) =>
+      `${new Date(at).toLocaleTimeString()} ${name} ${from ?? "live"} \u2192 ${to ?? "live"}`);
     const text = now.served == null ? "no weights have arrived" : `serves version ${now.version}, `
       + `${duration(now.modelAge)} old`
       + (behind === null ? "" : `, ${behind > 0 ? `${several(behind, "step")} behind the learner` : "the learner's newest"}`);
-    const pinned = now.pinned.length ? [`arms are pinned to ${now.pinned.join(", ")}`] : [];
-    this.note.textContent = [text, ...pinned, ...told].join(" · ");
-    this.element.setAttribute("aria-label", `Versions of the weights: ${text}`);
+    const arms = now.arms.length ? [`arms: ${now.arms.map(armText).join(", ")}`] : [];
+    this.note.textContent = [text, ...arms, ...moved, ...told].join(" · ");
+    this.element.setAttribute("aria-label", ["Versions of the weights: " + text, ...arms].join("; "));
   }
 }
 
