@@ -162,18 +162,20 @@ def plan(
     file: Annotated[Path, typer.Argument(help="A Python file with one Pipeline in it.")],
     config: Config = None,
     kafka: Kafka = None,
+    *,
+    insecure: Insecure = False,
 ) -> None:
     """Say what a start would keep of the state, what differs from what it was made for, and why.
 
     freshrank plan shop.py --kafka broker:9092
 
-    Nothing is started or changed, and no broker is asked. The exit code is 1 where a start would be
-    refused.
+    Nothing is started or changed, and no broker is asked. Where a start would be refused, the exit
+    status is that of the start.
     """
     from freshrank.deploy.commands.plan import run_plan  # noqa: PLC0415
     from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
 
-    run_plan(file, CliOverrides(kafka=kafka).settings(config))
+    run_plan(file, CliOverrides(kafka=kafka, insecure=insecure).settings(config))
 
 
 def _print_versions(asked: bool) -> None:

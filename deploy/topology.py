@@ -165,7 +165,7 @@ def add_standbys(system: System, hosts: Hosts) -> list[ActorSlot]:
 def start_serving(cluster: ClusterSpec) -> None:
     """Start Serve's proxy and the replicas, and wait until the first replica is up. Blocks.
 
-    Raises Unavailable with Serve's reason.
+    Raises as `deploy` does.
     """
     settings = cluster.settings.serve
     with _serve_errors():
@@ -176,7 +176,8 @@ def start_serving(cluster: ClusterSpec) -> None:
 def deploy(cluster: ClusterSpec) -> None:
     """Start the replicas, or replace those that run, and wait until they are up. Blocks.
 
-    Raises Unavailable with Serve's reason; replicas that run already go on then.
+    Raises what keeps the replicas from starting: see `deployment.deploy`; Unavailable with Serve's
+    reason, where it is Serve. Replicas that run already go on then.
     """
     with _serve_errors():
         deployment.deploy(ReplicaFactory(cluster), cluster.settings.serve, _scaling(cluster))
@@ -186,7 +187,7 @@ def deploy(cluster: ClusterSpec) -> None:
 def _serve_errors() -> Iterator[None]:
     try:
         yield
-    except (RayError, RuntimeError) as error:  # RuntimeError: Serve has given the deployment up
+    except (RayError, RuntimeError) as error:
         raise Unavailable("ray serve", f"{error} (its logs: {ray_environment.logs()})") from error
 
 

@@ -82,6 +82,23 @@ def build_app(
     return app
 
 
+async def started(app: Starlette) -> Starlette:
+    """Run the startup of `app` now, and leave only its shutdown to the server. Raises what it does.
+
+    A server would log an exception of the startup, and end with another one, without its reason.
+    """
+    running = app.router.lifespan_context(app)
+    await running.__aenter__()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await running.__aexit__(None, None, None)
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
 def routes_of(service: ScoringService, guard: RequestGuard) -> tuple[list[RouteSpec], Handlers]:
     """The routes of a service, and the handler of each."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import cast
@@ -9,18 +10,23 @@ from typing import cast
 import ray.util
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
-from ray.serve.schema import LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig
 from starlette.applications import Starlette
 
-from freshrank.actors.errors import PartFailed
+from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.runtime import freeze_heap
-from freshrank.serve.app import ServiceFactory, build_app
+from freshrank.serve.app import ServiceFactory, build_app, started
 from freshrank.serve.http.fast_path import REPLICA_HANDLERS
 from freshrank.serve.proxy.ray_internals import bind_grpc_to_loopback
 from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
+from freshrank.serve.start_failure import failure_in, marked
 
 APP_NAME = "freshrank"
+_DEPLOYMENT = "ScoringReplica"
+
+# Seconds between two looks whether the first replica is up, or could not start.
+_POLL_S = 0.1
 
 # Seconds between two reports of a replica's load to the autoscaler, which sees the mean of so many.
 _REPORT_S, _LOOK_BACK_S = 1.0, 5.0
@@ -40,8 +46,11 @@ class ScoringReplica:
         self._factory = factory
         self._service: ScoringService | None = None
 
-    def __serve_build_asgi_app__(self) -> Starlette:
-        return build_app(self._make, REPLICA_HANDLERS, freeze_heap)
+    async def __serve_build_asgi_app__(self) -> Starlette:
+        try:
+            return await started(build_app(self._make, REPLICA_HANDLERS, freeze_heap))
+        except Exception as error:
+            raise RuntimeError(marked(error)) from error
 
     async def check_health(self) -> None:
         """Raise PartFailed when this replica has stopped for good: Serve then replaces it."""
@@ -69,7 +78,7 @@ def application(
     `scaling` decides how many replicas there are, within the settings; None: `serve.replicas`.
     """
     deployment = serve.deployment(
-        name="ScoringReplica",
+        name=_DEPLOYMENT,
         num_replicas=settings.replicas if scaling is None else None,
         autoscaling_config=None if scaling is None else _autoscaling(settings, scaling),
         max_ongoing_requests=settings.max_ongoing_requests,
@@ -91,8 +100,33 @@ def application(
 def deploy(
     factory: ServiceFactory, settings: ServeSettings, scaling: AutoscalingPolicy | None = None
 ) -> None:
-    """Start the replicas and wait until the first is up."""
-    serve.run(application(factory, settings, scaling), name=APP_NAME, route_prefix="/")
+    """Start the replicas and wait until the first is up. Blocks.
+
+    Raises the error that keeps replicas from starting as soon as it has ended the first: a
+    ConfigError as such, any other as StartFailed. Where a later try may succeed, because another
+    process has not answered or the replica's own has ended, Serve tries three times for each
+    replica; then raises Unavailable with the last reason.
+    """
+    app = application(factory, settings, scaling)
+    target = serve.RunTarget(app, name=APP_NAME, route_prefix="/")
+    serve.run_many([target], wait_for_applications_running=False)
+    while not _is_up():
+        time.sleep(_POLL_S)
+
+
+def _is_up() -> bool:
+    """Whether the application runs; raises the error that keeps it from that."""
+    app = serve.status().applications.get(APP_NAME)
+    if app is None:
+        raise Unavailable("ray serve", "the replicas were stopped while they started")
+    replicas = app.deployments.get(_DEPLOYMENT)  # added a moment after its application
+    said = app.message if replicas is None else replicas.message or app.message
+    failure = failure_in(said)
+    if failure is not None and not failure.retried:
+        raise failure.error()
+    if app.status == ApplicationStatus.DEPLOY_FAILED:
+        raise Unavailable("ray serve", said if failure is None else failure.text)
+    return app.status == ApplicationStatus.RUNNING
 
 
 def _autoscaling(settings: ServeSettings, policy: AutoscalingPolicy) -> AutoscalingConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -14,25 +14,28 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state import definitions_record
 from freshrank.deploy.state.definitions_record import PartDifference, definitions_of, differences
-from freshrank.deploy.state.draft_state import check_finished
 from freshrank.deploy.state.folder_lock import holder
 from freshrank.deploy.state.inspect import StateFile, inspect_state, newest_first
-from freshrank.deploy.state.pinned_weights import check_pinned
 from freshrank.deploy.state.state_folder import LEARNER, StateFolder
+from freshrank.deploy.wiring.start_checks import check_served, check_settings, check_state
 from freshrank.learner import checkpoints
 
 
 def run_plan(file: Path, settings: Settings) -> None:
-    """Print the plan; exits with 1 where a start would be refused. Raises ConfigError."""
+    """Print the plan; exits with 2 where the state refuses a start. Raises as a start does."""
     pipeline = PipelineFile.read(file).load()
+    check_settings(settings)
+    check_served(pipeline, settings)
     folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
-    _refused(lambda: check_finished(folder))
-    files = _Files(folder.path)
-    begins = _begins(folder, files, pipeline)
+    begins = _begins(folder, _Files(folder.path), pipeline)
     held = _holder(folder.path)
     if held is not None:
         typer.echo(f"A run holds the folder ({held}): no start is possible before it has ended.")
-    _refused(lambda: _check(folder, files, pipeline))
+    try:
+        check_state(folder, pipeline)
+    except ConfigError as error:
+        typer.echo(f"A start is refused: {error}")
+        raise typer.Exit(2) from error
     typer.echo(begins)
 
 
@@ -51,35 +54,7 @@ def _holder(folder: Path) -> str | None:
     try:
         return holder(folder)
     except OSError:
-        return None  # `_check` names the folder, which cannot be used
-
-
-def _check(folder: StateFolder, files: _Files, pipeline: Pipeline) -> None:
-    """Raise ConfigError where a start is refused for what the folder holds."""
-    if folder.path.is_dir():
-        folder.check(pipeline)
-    if folder.made_with() != EMBEDDED:
-        _check_learner(files)
-    check_pinned(folder.path, pipeline)
-
-
-def _check_learner(files: _Files) -> None:
-    """Raise ConfigError where there are checkpoints of the learner, and none can be read."""
-    if files.learner in files.lost:
-        raise ConfigError(
-            str(files.learner.parent),
-            f"no checkpoint can be read: {'; '.join(files.problems(files.learner))}",
-            "Put a copy of one there, or begin anew in another folder (`state`).",
-        )
-
-
-def _refused(check: Callable[[], None]) -> None:
-    """Tell why a start is refused, and exit, where `check` does so."""
-    try:
-        check()
-    except ConfigError as error:
-        typer.echo(f"A start is refused: {error}")
-        raise typer.Exit(1) from error
+        return None  # `check_state` names the folder, which cannot be used
 
 
 class _Files:
@@ -100,10 +75,9 @@ class _Files:
                 else:
                     self._passed_over.setdefault(name, []).append(one)
 
-    def problems(self, name: Path | None = None) -> list[str]:
-        """Why files are passed over, in the words of a start: those of a name, or all."""
-        named = self._passed_over if name is None else [name]
-        files = [one for each in named for one in self._passed_over.get(each, [])]
+    def problems(self) -> list[str]:
+        """Why files are passed over."""
+        files = [one for each in self._passed_over.values() for one in each]
         return [f"{one.path} is passed over: {one.problem}" for one in files]
 
     @property

@@ -40,12 +40,12 @@ from freshrank.deploy.servers.external import (
 )
 from freshrank.deploy.servers.server_watch import ServerWatch, Watched
 from freshrank.deploy.serving.rolling_update import RollingUpdates
-from freshrank.deploy.state.draft_state import check_finished
 from freshrank.deploy.state.pinned_weights import keep_pinned
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of
 from freshrank.deploy.state.store_lease import StoreLease
 from freshrank.deploy.wiring.kernel_compiler import compile_kernels
+from freshrank.deploy.wiring.start_checks import check_state
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
 # A stop takes at most ten seconds in all: one for the background tasks of this process (`watch`),
@@ -116,8 +116,7 @@ class _Run:
         """Raise ConfigError for mistakes that can be found before anything is started."""
         ray_connection.check_address(self._request.address)
         check_summary(self._request.json_file)
-        check_finished(self._state_folder)
-        self._state_folder.check(self._pipeline)
+        check_state(self._state_folder, self._pipeline)
         keep_pinned(self._state_folder.path, self._pipeline, self._state_folder.disk)
 
     def _handle_signals(self) -> None:

@@ -7,16 +7,14 @@ from rich.console import Console
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.run_request import RunRequest
 from freshrank.deploy.servers.processes.ports import check_port
-from freshrank.serve.access.certificate import read_certificate
-from freshrank.serve.access.request_guard import check_start
+from freshrank.deploy.wiring.start_checks import check_served, check_settings
 
 
 def start(request: RunRequest) -> None:
     """Run the pipeline; returns when everything is stopped. Raises ConfigError, Unavailable."""
     # Whatever can be checked at once is checked before anything that takes seconds to load.
     serve = request.settings.serve
-    check_start(serve)
-    certificate = read_certificate(serve)
+    certificate = check_settings(request.settings)
     if request.address is None:
         check_port(serve.host, serve.port)
         if serve.grpc_port:
@@ -26,6 +24,7 @@ def start(request: RunRequest) -> None:
     pipeline = request.file.load()
     if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
+    check_served(pipeline, request.settings)
     ray_environment.prepare(request.address, certificate)
     # Ray reads its environment when it is imported: not before this line.
     from freshrank.deploy.commands.run import run_system  # noqa: PLC0415

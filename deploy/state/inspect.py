@@ -78,6 +78,22 @@ def inspect_state(path: Path, now_s: float) -> list[StateFile]:
     ]
 
 
+def check_checkpoints(folder: Path) -> None:
+    """Raise ConfigError where the learner has checkpoints in `folder`, and none is whole."""
+    for files in newest_first(folder):
+        problems = list[str]()
+        for path in files:
+            problem = _read(path, 0.0).problem
+            if problem is None:
+                return
+            problems.append(f"{path} is passed over: {problem}")
+        raise ConfigError(
+            str(folder),
+            f"no checkpoint can be read: {'; '.join(problems)}",
+            "Put a copy of one there, or begin anew in another folder (`state`).",
+        )
+
+
 def newest_first(folder: Path) -> list[list[Path]]:
     """List the state files below a folder: those of each name, the newest first."""
     found: dict[tuple[Path, str], list[tuple[int, Path]]] = {}

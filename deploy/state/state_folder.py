@@ -26,7 +26,7 @@ from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import fields_record, state_id, topics_record
 from freshrank.deploy.state.folder_lock import LOCK
-from freshrank.deploy.state.inspect import newest_first
+from freshrank.deploy.state.inspect import check_checkpoints, newest_first
 from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
@@ -143,6 +143,7 @@ class StateFolder:
         self._check_definitions(pipeline)
         with self._usable():
             fields_record.check_fields(self.path, pipeline)
+            check_checkpoints(self.path / LEARNER)
 
     def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:
         """Raise ConfigError when the state was made of other topics than these."""

@@ -55,12 +55,14 @@ class _Rules:
         self._names = names
         self._closed = closed
         self._made: dict[type, type[msgspec.Struct]] = {}
+        self._taken: set[str] = set()
 
     def struct(self, schema: type[msgspec.Struct], *, inner: bool = False) -> type[msgspec.Struct]:
         """The subclass of `schema` with the rules on its fields, and on the structs in it."""
         if schema not in self._made:
             described = inspect.type_info(schema)
             assert isinstance(described, inspect.StructType)
+            name = self._name(schema.__name__)
             fields: list[tuple[str, Any, Any]] = []
             both = zip(msgspec.structs.fields(schema), described.fields, strict=True)
             for field, known in both:
@@ -68,7 +70,7 @@ class _Rules:
                 if ruled is not None:
                     fields.append((field.name, ruled, default_of(field)))
             self._made[schema] = msgspec.defstruct(
-                schema.__name__,
+                name,
                 fields,
                 bases=(schema,),
                 gc=False,
@@ -77,6 +79,16 @@ class _Rules:
                 or schema.__struct_config__.forbid_unknown_fields,
             )
         return self._made[schema]
+
+    def _name(self, name: str) -> str:
+        """A name that no other struct has: a schema in JSON tells structs apart by their names."""
+        number = 1
+        numbered = name
+        while numbered in self._taken:
+            number += 1
+            numbered = f"{name}{number}"
+        self._taken.add(numbered)
+        return numbered
 
     def _field(
         self, field: msgspec.structs.FieldInfo, described: inspect.Type, *, inner: bool

@@ -19,6 +19,7 @@ from freshrank.feature_actors.streams.schema.field_errors import (
     two_lists,
     unusable,
 )
+from freshrank.feature_actors.streams.schema.schema_check import check_schema
 
 
 class Kind(Enum):
@@ -102,6 +103,7 @@ class Fields(Mapping[str, Field]):
         described = inspect.type_info(schema)
         if not isinstance(described, inspect.StructType):
             raise ConfigError(place, f"{schema!r} cannot be read", "Make it a plain Struct.")
+        check_schema(described, place)
         self._place = place
         self._known: dict[str, Field] = {}
         self._of_elements: dict[str, Field] = {}

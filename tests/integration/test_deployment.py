@@ -7,6 +7,7 @@ import importlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +17,11 @@ from ray import serve
 from serving import ReplicaFactory
 from sockets import open_sockets, open_sockets_until, processes_of
 
+from freshrank.actors.errors import ConfigError, FreshrankError, StartFailed, Unavailable
 from freshrank.deploy.servers.brokers import Broker, EmbeddedBroker
 from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.serve import deployment
+from freshrank.serve.scoring.service import ScoringService
 from freshrank.serve.settings import ServeSettings
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -55,6 +58,58 @@ def test_requests_are_answered_behind_haproxy_until_the_replica_is_stopped(
         assert client.get("/").headers["content-security-policy"]
     deployment.delete()
     assert mark.read_text() == "closed"
+
+
+class MistakenFactory:
+    """Makes no service: what it raises, or does, in the process of a replica."""
+
+    def __init__(self, fail: Callable[[], None], starts: Path) -> None:
+        self._fail = fail
+        self._starts = starts
+
+    async def __call__(self) -> ScoringService:
+        with self._starts.open("a") as file:
+            file.write("x")
+        self._fail()
+        raise AssertionError("the start did not fail")
+
+
+def misspelt() -> None:
+    raise ConfigError("Catalogue.brand", "there is no such field", "Did you mean 'brands'?")
+
+
+def unforeseen() -> None:
+    raise KeyError("of a model of one's own\nin two lines")
+
+
+def without_broker() -> None:
+    raise Unavailable("kafka", "nothing listens at broker:9092")
+
+
+@pytest.mark.parametrize(
+    ("fail", "error", "said", "starts"),
+    [
+        (misspelt, ConfigError, "Catalogue.brand: there is no such field. Did you mean", 1),
+        (unforeseen, StartFailed, 'a replica of the endpoint cannot start: KeyError: "of a mo', 1),
+        # It may answer a moment later: Serve tries again.
+        (without_broker, Unavailable, "ray serve: kafka: nothing listens at broker:9092", 3),
+        (partial(os._exit, 3), Unavailable, "ray serve: The deployment failed to start 3 times", 3),
+    ],
+    ids=["a mistake of the user", "an unforeseen error", "no broker", "the process ends"],
+)
+def test_what_keeps_replicas_from_starting_is_told_when_the_first_has_failed(
+    port: int,
+    tmp_path: Path,
+    fail: Callable[[], None],
+    error: type[FreshrankError],
+    said: str,
+    starts: int,
+) -> None:
+    with pytest.raises(error) as caught:
+        deployment.deploy(MistakenFactory(fail, tmp_path / "starts"), ServeSettings())
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(said)
+    assert len((tmp_path / "starts").read_text()) == starts
 
 
 def test_nothing_of_a_local_system_listens_beyond_loopback(

@@ -353,6 +353,21 @@ def test_a_pipeline_that_has_changed_since_its_state_was_made(
     assert "have changed since this state was made. Change them back, give the pipeline" in said
 
 
+def test_a_state_of_which_no_checkpoint_of_the_learner_can_be_read(freshrank: CommandLine) -> None:
+    folder = Path(".freshrank/songs")
+    learned(folder, "apache")
+    pipeline = PipelineFile.read(Path("pipeline.py")).load()
+    taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
+    FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
+    (checkpoint,) = (folder / LEARNER).glob("*.snapshot")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+
+    said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP="apache")
+    assert said.startswith(f"{(folder / LEARNER).absolute()}: no checkpoint can be read: ")
+    assert f"{checkpoint.absolute()} is passed over: truncated" in said
+    assert said.endswith("Put a copy of one there, or begin anew in another folder (`state`).")
+
+
 def test_a_second_run_on_the_state_of_another(freshrank: CommandLine) -> None:
     folder = Path(".freshrank/songs")
     kept = learned(folder, "embedded")

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from mistakes import RIGHT
 
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.state_folder import FILLING, LEARNER, SHARDS, StateFolder
-from freshrank.deploy.wiring import assembly
+from freshrank.deploy.wiring import assembly, start_checks
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner import checkpoints
+from freshrank.serve.access.request_guard import RequestGuard
+from freshrank.serve.scoring.service import ScoringService
 
 STATE = Path(".freshrank/songs")
 TOPICS = {"plays": TopicIdentity("a", 1)}
@@ -29,6 +32,8 @@ class Plan:
     def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self._capsys = capsys
         self._patch = patch
+        self.errors = ""
+        """What was said last on the standard error."""
         Path("songs.py").write_text(RIGHT)
 
     def make_state(self, bootstrap: str = "kafka:9092") -> None:
@@ -50,11 +55,13 @@ class Plan:
         Path("songs.py").write_text(text)
         argv = ["freshrank", "plan", "songs.py", "--kafka", kafka]
         self._patch.setattr(sys, "argv", argv)
+        status: object = 0
         try:
             cli.main()
         except SystemExit as ended:
-            return ended.code, self._capsys.readouterr().out
-        return 0, self._capsys.readouterr().out
+            status = ended.code
+        said, self.errors = self._capsys.readouterr()
+        return status, said
 
 
 @pytest.fixture
@@ -76,7 +83,7 @@ def test_a_start_that_would_leave_a_backfill_out_is_refused(plan: Plan) -> None:
     draft = STATE.with_name("songs.draft")
     draft.mkdir(parents=True)
     status, said = plan.of()
-    assert status == 1
+    assert status == 2
     assert f"A start is refused: {draft.absolute()}: a backfill was interrupted" in said
     assert "Run the same `freshrank backfill` again" in said
     plan.make_state()
@@ -101,7 +108,7 @@ def test_what_was_added_dropped_and_changed_is_named_and_a_start_refused(plan: P
         ('half_life="2d"', 'half_life="3d"'),
         ("Adagrad(0.1)", "SGD(0.2)"),
     )
-    assert status == 1
+    assert status == 2
     assert "from 'plays': 2 as they were" in said
     assert "    + Listening.heard = Sum('seconds', windows=['1h'])\n" in said
     assert "    - Listening.listened = " in said
@@ -133,7 +140,7 @@ def test_numbers_that_are_cleaned_otherwise_need_a_new_model(plan: Plan) -> None
         ("    SGD, Adagrad", "    Clipped, SGD, Adagrad"),
         ("(0.1),", '(0.1),\n    cleaning=[Clipped("listened_1h", high=0.9)],'),
     )
-    assert status == 1
+    assert status == 2
     assert "    + Clipped('listened_1h') = Clipped(name='listened_1h', low=0.01, high=0.9" in said
     assert "    - " not in said
     assert "A start is refused: " in said
@@ -149,7 +156,7 @@ def test_the_state_of_an_embedded_broker_is_not_gone_on_with(plan: Plan) -> None
 def test_state_of_another_broker_is_refused(plan: Plan) -> None:
     plan.make_state("apache")
     status, said = plan.of()
-    assert status == 1
+    assert status == 2
     assert "A start is refused: " in said
     assert "made with kafka.bootstrap = 'apache'" in said
 
@@ -173,14 +180,14 @@ def pinned(version: str) -> tuple[tuple[str, str], ...]:
 
 def test_an_arm_with_weights_that_there_are_not_is_refused_as_a_start_does(plan: Plan) -> None:
     status, said = plan.of(*pinned("1.0"))
-    assert status == 1
+    assert status == 2
     assert "Let the learner write one first" in said
     assert not STATE.exists()
     plan.make_state()
     before = sorted(STATE.rglob("*"))
     assert plan.of(*pinned("1.0"))[0] == 0
     status, said = plan.of(*pinned("1.99"))
-    assert status == 1
+    assert status == 2
     assert "A start is refused: Pipeline('songs').experiments[0].arms[1].pinned: " in said
     assert "There are 1.0." in said
     assert sorted(STATE.rglob("*")) == before
@@ -195,6 +202,28 @@ def test_a_folder_that_a_run_holds_is_told_with_the_run(plan: Plan) -> None:
             assert "A start goes on from this state" in said
             assert status == 0, "what a start does after the end of the run"
     assert "holds the folder" not in plan.of()[1]
+
+
+def test_settings_with_which_the_endpoint_does_not_start_are_refused_as_a_start_does(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHRANK_SERVE__HOST", "0.0.0.0")
+    status, said = plan.of()
+    assert (status, said) == (2, "")
+    assert "there is no API key. Make one (`freshrank keys create" in plan.errors
+    monkeypatch.setenv("FRESHRANK_SERVE__INSECURE", "true")
+    assert plan.of()[0] == 0
+
+
+def test_a_pipeline_of_which_no_routes_can_be_made_is_refused(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(service: ScoringService, guard: RequestGuard) -> None:
+        raise ConfigError(service.pipeline.name, "two types have one name", "Rename one.")
+
+    monkeypatch.setattr(start_checks, "routes_of", refuse)
+    assert plan.of() == (2, "")
+    assert "songs: two types have one name. Rename one." in plan.errors
 
 
 def test_a_damaged_newest_file_is_told(plan: Plan) -> None:
@@ -232,7 +261,7 @@ def test_a_start_that_no_checkpoint_of_the_learner_can_be_read_for_is_refused(pl
     plan.make_state()
     (file,) = damage(STATE / LEARNER)
     status, said = plan.of()
-    assert status == 1
+    assert status == 2
     refused = said.partition("A start is refused: ")[2]
     assert f"no checkpoint can be read: {file.absolute()} is passed over: truncated" in refused
     assert "A start goes on" not in said
@@ -242,5 +271,5 @@ def test_a_state_that_was_not_put_there_whole_is_refused(plan: Plan) -> None:
     STATE.mkdir(parents=True)
     (STATE / FILLING).touch()
     status, said = plan.of()
-    assert status == 1
+    assert status == 2
     assert "a backfill ended before all of its state was there" in said

@@ -15,7 +15,10 @@ from freshrank.deploy import cli
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands import start
 from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.wiring import start_checks
 from freshrank.examples.shop.demo_traffic import DemoTraffic
+from freshrank.serve.access.request_guard import RequestGuard
+from freshrank.serve.scoring.service import ScoringService
 
 
 @pytest.fixture
@@ -121,6 +124,19 @@ def test_the_port_of_grpc_is_tried_before_anything_is_loaded(
     monkeypatch.setenv("FRESHRANK_SERVE__GRPC_PORT", "9001")
     assert CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"]).exit_code == 0
     assert happened == ["try 8001", "try 9001", "load Ray", "run"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_pipeline_that_no_replica_could_serve_is_refused_before_ray_is_loaded(
+    happened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(service: ScoringService, guard: RequestGuard) -> None:
+        raise ConfigError(service.pipeline.name, "two types have one name", "Rename one.")
+
+    monkeypatch.setattr(start_checks, "routes_of", refuse)
+    result = CliRunner().invoke(cli.app, ["run", "shop.py", "--port", "8001"])
+    assert str(result.exception) == "songs: two types have one name. Rename one."
+    assert happened == ["try 8001"]
 
 
 @pytest.mark.usefixtures("shop")

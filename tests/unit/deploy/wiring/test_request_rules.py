@@ -282,6 +282,32 @@ def test_a_catalogue_with_free_fields_beside_listed_ones_is_served_and_described
     assert set(filters) == set(Ware.__struct_fields__)
 
 
+def test_structs_of_one_name_are_served_and_described_each() -> None:
+    inner = msgspec.defstruct("Listening", [("device", str)])
+    further = msgspec.defstruct("Listening", [("place", str)])
+    fields = [("inner", inner | None, None), ("further", further | None, None)]
+    schema = msgspec.defstruct("Listening", fields, bases=(Listening,), kw_only=True)
+    nested = Stream("nested", id="visit_id", time="at", key=session, schema=schema)
+    view = type(
+        "Nested",
+        (FeatureView,),
+        {"entity": session, "source": nested, "seen": Count(windows=["1h"])},
+    )
+    shop = replace(pipeline, stream=nested, streams=(), features=[view], context=["item"])
+
+    async def document() -> Any:
+        async with local_endpoint(shop, World(MemoryLog(1), FakeClock(START_MS))) as (_, client):
+            return (await client.get("/v1/pipeline")).json()
+
+    described = asyncio.run(document())["event_schema"]
+    referred = {
+        name: described["properties"][name]["anyOf"][0]["$ref"].rpartition("/")[2]
+        for name in ("inner", "further")
+    }
+    assert list(described["$defs"][referred["inner"]]["properties"]) == ["device"]
+    assert list(described["$defs"][referred["further"]]["properties"]) == ["place"]
+
+
 def test_a_candidate_is_checked_as_an_event_is() -> None:
     requests: list[tuple[str, str, Any]] = []
     for field, value, _ in VALUES:
