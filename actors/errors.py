@@ -47,11 +47,14 @@ def bounded(reason: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was meant by `name`, for an error to ask; None where none is near.
 
-    >>> nearest("prise", ["price", "brand"]), nearest("x", ["price"])
-    ('price', None)
+    Names that differ in upper and lower case only are as near as any.
+
+    >>> nearest("prise", ["price", "brand"]), nearest("K", ["k"]), nearest("x", ["price"])
+    ('price', 'k', None)
     """
-    found = get_close_matches(name, list(known), n=1)
-    return found[0] if found else None
+    by_lower = {one.lower(): one for one in known}
+    found = get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
 
 
 def did_you_mean(name: object, known: Iterable[object], there_are: str = "There are:") -> str:

@@ -84,6 +84,9 @@ class Retrieved:
     """How much the source that found it first speaks for each, comparable within a source only."""
     origins: Sequence[Sequence[CandidateOrigin]]
     """The sources that found each item, in the order of the pipeline's sources."""
+    allowed: int | None = None
+    """How many items of the catalogue pass filters and exclusions; None: they were not asked for by
+    a query."""
     found: Mapping[str, int] = field(default_factory=dict)
     """By source asked: how many items it gave that passed."""
     factors: Sequence[float] = ()
@@ -117,12 +120,12 @@ class Retriever(Protocol):
 
     @property
     def fields(self) -> Mapping[str, type]:
-        """The fields of the catalogue, with their types (str, int or float), for filters."""
+        """The fields of the catalogue, with their types (str, int, float, bool), for filters."""
         ...
 
     @property
     def lists(self) -> Mapping[str, type]:
-        """Fields that are lists of texts or integers, with these types, for filters."""
+        """Fields that are lists of texts, integers or bools, with these types, for filters."""
         ...
 
     @property

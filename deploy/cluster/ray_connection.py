@@ -33,6 +33,7 @@ def connect(address: str | None) -> None:
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # `Screen` reports the progress
     if address is None:
+        ray_processes.adopt_orphans()
         _start_ray()
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import threading
@@ -21,6 +22,13 @@ _NEEDED = ("raylet", "gcs_server")
 
 # In the arguments of all that Ray starts: the folder of its session.
 _SESSION = "/ray/session_"
+
+# Begins the titles that processes of Ray give themselves. Some write them over their environment,
+# and the mark in it: the two agents of a node manager do, which live on for a minute without it.
+_TITLE = "ray::"
+
+# The option of prctl(2) by which a process becomes the parent of its orphaned descendants.
+_PR_SET_CHILD_SUBREAPER = 36
 
 # Names the run in the environment of all of its processes; no setting, hence without their prefix.
 RUN_ID = "_FRESHRANK_RUN"
@@ -104,6 +112,11 @@ def mark_run() -> None:
     os.environ[RUN_ID] = secrets.token_hex(16)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of what Ray's processes leave behind, so that `kill_left` finds that."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def kill_unfinished() -> None:
     """SIGKILL what this process has started of a Ray that did not come up: Ray leaves it."""
     for child in psutil.Process().children():
@@ -113,13 +126,15 @@ def kill_unfinished() -> None:
 
 
 def kill_left() -> int:
-    """SIGKILL what `mark_run` has marked, except this process; returns how many were left. Blocks.
+    """SIGKILL what `mark_run` has marked, and what else of Ray has come from this process.
+
+    Returns how many were left. Blocks.
 
     Ray ends its own processes; those of a Ray whose node manager was killed live on without it.
     """
     found: set[int] = set()
     deadline = time.monotonic() + _KILL_TIMEOUT_S
-    while (left := _marked()) and time.monotonic() < deadline:
+    while (left := [*_marked(), *_titled()]) and time.monotonic() < deadline:
         for process in left:
             with contextlib.suppress(psutil.Error):  # it has just ended
                 process.kill()
@@ -139,6 +154,15 @@ def _marked() -> list[psutil.Process]:
             if ours and _runs(process):
                 found.append(process)
     return found
+
+
+def _titled() -> list[psutil.Process]:
+    """The descendants of this process with a title of Ray's."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if _runs(process) and _program(process).startswith(_TITLE)
+    ]
 
 
 def _runs(process: psutil.Process) -> bool:

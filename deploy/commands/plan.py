@@ -12,6 +12,7 @@ from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.pipelines.stream_checks import time_notes
 from freshrank.deploy.state import definitions_record
 from freshrank.deploy.state.definitions_record import PartDifference, definitions_of, differences
 from freshrank.deploy.state.folder_lock import holder
@@ -26,6 +27,8 @@ def run_plan(file: Path, settings: Settings) -> None:
     pipeline = PipelineFile.read(file).load()
     check_settings(settings)
     check_served(pipeline, settings)
+    for note in time_notes(pipeline.streams):
+        typer.echo(note)
     folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
     begins = _begins(folder, _Files(folder.path), pipeline)
     held = _holder(folder.path)

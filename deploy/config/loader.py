@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from freshrank.actors.errors import ConfigError
+from freshrank.actors.errors import ConfigError, did_you_mean
 from freshrank.deploy.config.settings import Settings
 
 # ``FRESHRANK_A__B`` is the key ``b`` of the table ``[a]``.
@@ -85,7 +85,7 @@ def _check_names(environment: Mapping[str, str], read: Mapping[str, object]) -> 
         if name.startswith(PREFIX):
             first = name.removeprefix(PREFIX).lower().partition(DELIMITER)[0]
             raise ConfigError(
-                f"{name}: {first}", "there is no such setting", _known_names(Settings)
+                f"{name}: {first}", "there is no such setting", _known_names(first, Settings)
             )
 
 
@@ -127,7 +127,7 @@ def _first_problem(error: ValidationError, places: Mapping[Keys, str]) -> Config
     if problem["type"] == "extra_forbidden":
         section = fields[-1].annotation if fields else Settings
         assert isinstance(section, type) and issubclass(section, BaseModel)  # it has keys
-        return ConfigError(name, "there is no such setting", _known_names(section))
+        return ConfigError(name, "there is no such setting", _known_names(keys[-1], section))
     # `repr=False` marks what may hold a secret.
     secret = problem["type"] in _OF_SECTIONS or not all(field.repr for field in fields)
     now = "Its value may be secret: not shown." if secret else f"It is {problem['input']!r} now."
@@ -149,5 +149,15 @@ def _fields(keys: Keys) -> list[FieldInfo]:
     return found
 
 
-def _known_names(section: type[BaseModel]) -> str:
-    return f"Known here: {', '.join(section.model_fields)}."
+def _known_names(name: str, section: type[BaseModel]) -> str:
+    """The setting that was meant by `name` in a section, which another section may have; or all."""
+    elsewhere = [
+        f"{above}.{name}"
+        for above, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type)
+        and issubclass(field.annotation, BaseModel)
+        and name in field.annotation.model_fields
+    ]
+    if elsewhere:
+        return f"Did you mean {' or '.join(elsewhere)}?"
+    return did_you_mean(name, section.model_fields, "Known here:")

@@ -28,7 +28,12 @@ from freshrank.deploy.pipelines.model_checks import (
     fitted,
 )
 from freshrank.deploy.pipelines.retrieval import retrieval_plan
-from freshrank.deploy.pipelines.stream_checks import check_streams, check_views, declared_streams
+from freshrank.deploy.pipelines.stream_checks import (
+    check_streams,
+    check_views,
+    declared_streams,
+    time_notes,
+)
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, SourceWeight
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -289,4 +294,5 @@ class Pipeline:
             f"{plans}\n"
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
             f"{len(layout.fields)} fields"
+            + "".join(f"\n{note}" for note in time_notes(self.streams))
         )

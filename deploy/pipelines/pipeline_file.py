@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from freshrank.actors.errors import ConfigError, did_you_mean
+from freshrank.deploy.pipelines.declared_lines import declared_line
 from freshrank.deploy.pipelines.pipeline import Pipeline
 
 # The message of Python about an argument that there is no parameter for.
@@ -115,6 +116,8 @@ class PipelineFile:
         """Name the line of the file, whose `names` are these, that raised `error`."""
         place = line_of(error, self.path)
         if isinstance(error, ConfigError):
+            if declared := declared_line(self.text, error.place):
+                place = f"{self.path}:{declared}"
             return ConfigError(f"{place}: {error.place}", error.problem, error.fix)
         if isinstance(error, ModuleNotFoundError) and self._is_neighbour(error.name):
             return ConfigError(

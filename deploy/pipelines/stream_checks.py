@@ -11,6 +11,20 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
 
 
+def time_notes(streams: Sequence[Stream]) -> list[str]:
+    """A line for each stream some of whose event times may not be readable."""
+    notes: list[str] = []
+    for stream in streams:
+        moment = stream.fields.moment(stream.time, "time")
+        always = moment is not None and moment.zoned is True
+        if stream.time_field.kind is not int and stream.time_field.zone is None and not always:
+            notes.append(
+                f"{stream!r}.time: a text without an offset, as 2024-05-17T11:30:00, is rejected "
+                f"(counted, and written to '{stream.topic}.dead'): give time_zone= if there are any"
+            )
+    return notes
+
+
 def check_streams(
     place: str, streams: Sequence[Stream], label: Joined | Labelled, read: Collection[Stream]
 ) -> None:

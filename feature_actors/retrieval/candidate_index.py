@@ -83,12 +83,12 @@ class CandidateIndex:
 
     @property
     def fields(self) -> Mapping[str, type]:
-        """The fields of the catalogue, with their types (str, int or float), for filters."""
-        return {name: field.kind.value for name, field in self.plan.items.fields.items()}
+        """The fields of the catalogue, with their types (str, int, float, bool), for filters."""
+        return {name: field.type for name, field in self.plan.items.fields.items()}
 
     @property
     def lists(self) -> Mapping[str, type]:
-        """Fields that are lists of texts or integers, with these types, for filters."""
+        """Fields that are lists of texts, integers or bools, with these types, for filters."""
         return self.catalogue.listed_types
 
     @property
@@ -169,6 +169,7 @@ class CandidateIndex:
             self._described(slots),
             weights=weights,
             origins=Lazily(len(slots), self._origins(slots, found, recent)),
+            allowed=int(np.count_nonzero(ask.allowed)),
             found={name: len(one.slots) for name, one in found.items()},
             factors=self._factors(slots, query.boosts),
             learned=self._weights(learned, slots, recent, totals),

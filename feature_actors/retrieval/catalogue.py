@@ -93,14 +93,13 @@ class ItemCatalogue:
     @property
     def listed_types(self) -> Mapping[str, type]:
         """The lists that filters know, with the types of their values."""
-        return {name: self.lists[name].kind.value for name in self._listed}
+        return {name: self.lists[name].type for name in self._listed}
 
     @property
     def choices(self) -> Mapping[str, Sequence[str | int]]:
-        """The values of those fields, and lists, that can have few: Literals and bools (0 or 1)."""
+        """The values of those fields, and lists, whose types list them."""
         every = {**self.table.fields, **self.lists}
-        found = {name: (0, 1) if one.boolean else one.choices for name, one in every.items()}
-        return {name: choices for name, choices in found.items() if choices}
+        return {name: one.choices for name, one in every.items() if one.choices}
 
     def listed_ids(self, field: str) -> Ints:
         """int64[w, s]: the ids of the first `MOST_LISTED` values of a list; 0 where it has none."""

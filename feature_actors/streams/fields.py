@@ -45,6 +45,11 @@ class Field:
     each: str = ""
     """The list, by its path, each element of which has a value; "" where an event has one value."""
 
+    @property
+    def type(self) -> type:
+        """The type of its values in JSON: str, int, float or bool."""
+        return bool if self.boolean else self.kind.value
+
 
 class Moment(NamedTuple):
     """A field that is a `datetime`: an event time may be, and nothing else that features use."""

@@ -36,7 +36,7 @@ from freshrank.serve.client.exchange import (
     checked_url,
     trust_in,
 )
-from freshrank.serve.client.tables import Rows, Table, with_scores
+from freshrank.serve.client.tables import Rows, Table, check_new, with_scores
 
 T = TypeVar("T")
 
@@ -97,7 +97,11 @@ class AsyncClient:
         column: str = "score",
         **options: Unpack[ScoreOptions],
     ) -> Table:
-        """The table of candidates, of pandas or Arrow, with their scores as a further column."""
+        """The table of candidates, of pandas or Arrow, with their scores as a further column.
+
+        Raises ConfigError where it has a column of that name.
+        """
+        check_new(candidates, column)
         answer = await self._send(self._calls.score(key, candidates, options, None))
         return with_scores(candidates, answer, column)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
+from freshrank.actors.errors import ConfigError
 from freshrank.serve.api.responses import Json, ScoreAnswer
 
 
@@ -14,6 +15,11 @@ class PandasTable(Protocol):
 
     def to_dict(self, orient: Any, /) -> Any:
         """The rows as dictionaries."""
+        ...
+
+    @property
+    def columns(self) -> Any:
+        """The names of the columns."""
         ...
 
     def assign(self, **columns: Any) -> Any:
@@ -27,6 +33,11 @@ class ArrowTable(Protocol):
 
     def to_pylist(self) -> Any:
         """The rows as dictionaries."""
+        ...
+
+    @property
+    def column_names(self) -> Any:
+        """The names of the columns."""
         ...
 
     def append_column(self, name: Any, column: Any, /) -> Any:
@@ -53,6 +64,17 @@ def rows_of(rows: Rows) -> list[Mapping[str, Json]]:
     if isinstance(rows, ArrowTable):
         return cast(list[Mapping[str, Json]], rows.to_pylist())
     return [rows] if isinstance(rows, Mapping) else list(rows)
+
+
+def check_new(table: PandasTable | ArrowTable, column: str) -> None:
+    """Raise ConfigError where `table` has a column of that name: scores would replace it."""
+    names = table.columns if isinstance(table, PandasTable) else table.column_names
+    if column in list(names):
+        raise ConfigError(
+            f"column={column!r}",
+            "the table has such a column, which the scores would replace",
+            f'Take another name, as in column="{column}_2", or leave that column out.',
+        )
 
 
 def with_scores(table: Table, answer: ScoreAnswer, column: str) -> Table:

@@ -18,8 +18,10 @@ _TYPES: Mapping[type, Any] = {
     str: Annotated[str, msgspec.Meta(max_length=_MOST_CHARACTERS)],
     int: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
     float: float,
+    # Features have 1 and 0 for them.
+    bool: bool | Literal[0, 1],
 }
-_NAMES: Mapping[type, str] = {str: "Text", int: "Integer", float: "Number"}
+_NAMES: Mapping[type, str] = {str: "Text", int: "Integer", float: "Number", bool: "Bool"}
 
 _COMPARISONS: Sequence[Comparison] = get_args(Comparison)
 _OF_LISTS: Sequence[Comparison] = ("in", "not_in")
@@ -57,12 +59,13 @@ class Conditions:
         lists: Mapping[str, type] | None = None,
         choices: Mapping[str, Sequence[str | int]] | None = None,
     ) -> None:
-        self._choices = choices or {}
         of = {
-            name: _Values(kind, listed, tuple(self._choices.get(name, ())))
+            name: _Values(kind, listed, tuple((choices or {}).get(name, ())))
             for listed, kinds in ((False, fields), (True, lists or {}))
             for name, kind in kinds.items()
         }
+        bools = [name for name, one in of.items() if one.kind is bool]
+        self._choices = {**(choices or {}), **dict.fromkeys(bools, ("true", "false"))}
         # In the document, types of two kinds need two names.
         by_kind = {
             one: _condition(one, str(number) if one.choices else "")
@@ -110,12 +113,12 @@ class Conditions:
 def comparisons(kind: type, listed: bool = False) -> list[Comparison]:
     """The comparisons that a field of a type, or a list of such, has.
 
-    The size of a text says nothing, and a list has none.
+    The size of a text or a bool says nothing, and a list has none.
 
     >>> comparisons(str)
     ['eq', 'ne', 'in', 'not_in', 'is_null']
     """
-    sized = kind is not str and not listed
+    sized = kind not in (str, bool) and not listed
     return [one for one in _COMPARISONS if sized or one not in _OF_SIZE]
 
 

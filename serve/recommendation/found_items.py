@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from freshrank.actors.features.retrieval import CandidateOrigin, Retriever
+from freshrank.actors.features.retrieval import CandidateOrigin, Retrieved, Retriever
 from freshrank.serve.api.recommendation_answers import ItemId, ItemSource, Note
 
 
@@ -22,16 +22,21 @@ class FoundItems:
         """The sources of an item."""
         return [ItemSource(one.source, [self.id(key) for key in one.because]) for one in origins]
 
-    def notes(self, wanted: int, candidates: int, answered: int) -> Iterator[Note]:
+    def notes(self, wanted: int, found: Retrieved, answered: int) -> Iterator[Note]:
         """Why an answer has fewer items than the `wanted`, or not the best ones."""
+        candidates, size = len(found.items), self._retriever.size
         reason = self._retriever.not_ready()
         if reason is not None:
             yield Note("catalogue_not_ready", reason)
-        if not self._retriever.size:
+        if not size:
             yield Note("empty_catalogue", "the catalogue has no items")
         elif candidates < wanted:
-            reason = f"{candidates} candidates for {wanted} items: no more were asked for or passed"
-            yield Note("few_candidates", reason)
+            why = "no more were asked for, or were found by the sources"
+            if found.allowed is not None and found.allowed < min(wanted, size):
+                why = f"filters and exclusions leave {found.allowed} of the {size} in the catalogue"
+            elif size < wanted:
+                why = f"the catalogue has {size}"
+            yield Note("few_candidates", f"{candidates} candidates for {wanted} items: {why}")
         elif answered < wanted:
             reason = f"`most_per` allows {answered} of {candidates} candidates, {wanted} are wanted"
             yield Note("few_diverse", reason)

@@ -167,7 +167,7 @@ class Recommender:
             items=items,
             candidates=len(found.items),
             found=dict(found.found),
-            notes=list(self._items.notes(_wanted(call), len(found.items), len(items))),
+            notes=list(self._items.notes(_wanted(call), found, len(items))),
             next=chosen.next,
         )
 
@@ -203,7 +203,7 @@ class Recommender:
             items=[],
             candidates=0,
             found=dict(found.found),
-            notes=list(self._items.notes(_wanted(call), 0, 0)),
+            notes=list(self._items.notes(_wanted(call), found, 0)),
             next=None if isinstance(call, RecommendCall) else call.following.after(key),
         )
 

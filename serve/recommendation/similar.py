@@ -61,7 +61,7 @@ class SimilarItems:
             unknown=[self._items.id(key) for key in call.items if key not in known],
             candidates=count,
             found=dict(found.found),
-            notes=list(self._items.notes(selection.k, count, len(items))),
+            notes=list(self._items.notes(selection.k, found, len(items))),
         )
 
     def _query(self, call: SimilarCall, known: list[str]) -> Query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from freshrank.actors.errors import RequestError
+from freshrank.actors.errors import RequestError, nearest
 from freshrank.actors.features.service import FeatureService
 from freshrank.serve.scoring.feature_reader import FeatureReader, StoredRow
 
@@ -20,7 +20,7 @@ async def until_applied(
 
     `entity` is a kind and a canonical key.
 
-    Raises RequestError (409) for a topic of which the entity has no row, and after `timeout_s`.
+    Raises RequestError: 422 for a topic of which the entity has no row, 409 after `timeout_s`.
     """
     kind, key = entity
     keys = features.keys(kind, key)
@@ -31,7 +31,9 @@ async def until_applied(
             reason = f"no events of {topic!r} are in the rows of a {kind}, only of {known}"
             if any(one.startswith(f"{topic}.by_") for one in reached):
                 reason += ": copies, whose offsets are not those of the events (docs/guarantees.md)"
-            raise RequestError("min_offsets", reason, status=409)
+            elif near := nearest(topic, reached):
+                reason += f"; did you mean {near!r}?"
+            raise RequestError("min_offsets", reason)
 
     def contained(found: list[StoredRow]) -> bool:
         nonlocal reached

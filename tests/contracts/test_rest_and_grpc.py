@@ -60,7 +60,14 @@ CASES = {
         "Score", "POST", "/v1/score", {**SCORE, "min_version": "9.0"}, status=409
     ),
     "rows that are not there": Case(
-        "Score", "POST", "/v1/score", {**SCORE, "min_offsets": {"none": 1}}, status=409
+        "Score",
+        "POST",
+        "/v1/score",
+        {**SCORE, "min_offsets": {"events": LARGE}, "timeout_ms": 0},
+        status=409,
+    ),
+    "rows of another topic": Case(
+        "Score", "POST", "/v1/score", {**SCORE, "min_offsets": {"none": 1}}, status=422
     ),
     "a batch": Case(
         "ScoreBatch", "POST", "/v1/score/batch", {"requests": [SCORE, {**SCORE, "show": -1}, SKIP]}

@@ -118,9 +118,9 @@ TOML = {
     "a key given twice": (
         "state = 'a'\nstate = 'b'", "shop.toml: is not TOML", "Correct that line."
     ),
-    "an unknown key": ("[kafka]\nboostrap = 'a:1'", "shop.toml: kafka.boostrap", "bootstrap, part"),
-    "an unknown section": ("[kafak]\nx = 1", "shop.toml: kafak", "Known here: kafka, redis, shard"),
-    "a key outside its section": ("partitions = 3", "shop.toml: partitions", "Known here: kafka"),
+    "an unknown key": ("[kafka]\nboostrap = 'a:1'", "toml: kafka.boostrap", "mean 'bootstrap'?"),
+    "an unknown section": ("[kafak]\nx = 1", "shop.toml: kafak", "Did you mean 'kafka'?"),
+    "a key outside its section": ("partitions = 3", "toml: partitions", "mean kafka.partitions?"),
     "a value for a section": ("kafka = 'a:1'", "shop.toml: kafka", "valid dictionary"),
     "a wrong type": ("[shards]\ncount = 'two'", "shop.toml: shards.count", "valid integer"),
     "a value too small": ("[kafka]\npartitions = 0", "kafka.partitions", "greater than or equal"),

@@ -86,6 +86,7 @@ class FakeRetriever:
             self.look_up(items),
             weights=[1.0 / (1 + place) for place in range(len(items))],
             origins=[origins] * len(items),
+            allowed=len(passing),
             found={name: len(items) for name in asked},
             factors=[_factor(row, query.boosts) for row in rows] if query.boosts else [],
         )

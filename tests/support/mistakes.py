@@ -163,6 +163,29 @@ MISTAKES = {
         'where=col.kind == "finish"', 'where=col.seconds == "long"',
         "Listening.finished.where (seconds == 'long')", "Compare with a constant of the field's",
     ),
+    "comparisons without brackets": Mistake(
+        'where=col.kind == "finish"', 'where=col.kind == "finish" & col.seconds > 1',
+        "col.seconds", "Put brackets round each comparison, as in (col.price > 5) & ",
+    ),
+    "a number for a condition": Mistake(
+        'where=col.kind == "finish"', 'where=col.seconds & (col.kind == "finish")',
+        "col.seconds", "Put brackets round each comparison, as in (col.price > 5) & ",
+    ),
+    "a default that is none of its values": Mistake(
+        "rating: int | None = None", 'mood: Literal["calm", "loud"] = "clam"',
+        "Stream('plays').schema: the default of the field 'mood' is 'clam'", "mean 'calm'?",
+    ),
+    "a default of another type": Mistake(
+        "rating: int | None = None", "rating: int = None",
+        "Stream('plays').schema: the default of the field 'rating' is None", "write `| None =",
+    ),
+    "a field of a type that no record has": Mistake(
+        "rating: int | None = None", "rating: complex | None = None",
+        "Stream('plays').schema: the field 'rating' is of <class 'complex'>", "take str, int, ",
+    ),
+    "a key in capitals": Mistake(
+        'key="listener"', 'key="LISTENER"', "no field 'LISTENER'", "Did you mean 'listener'?",
+    ),
     "a value that the field never has": Mistake(
         'where=col.kind == "finish"', 'where=col.kind == "finished"',
         "Listening.finished.where (kind == 'finished')", "Did you mean 'finish'?",

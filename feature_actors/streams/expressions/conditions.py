@@ -45,6 +45,12 @@ class Expression(ABC):
     def __or__(self, other: Expression) -> Expression:
         return Combination("|", self, _condition(other))
 
+    def __rand__(self, other: object) -> NoReturn:
+        raise no_condition(other)
+
+    def __ror__(self, other: object) -> NoReturn:
+        raise no_condition(other)
+
     def __invert__(self) -> Expression:
         return Negation(self)
 
@@ -200,11 +206,18 @@ class Negation(Expression):
         self.inner.check(fields, place)
 
 
+def no_condition(value: object) -> ConfigError:
+    """The error about `value` beside ``&`` or ``|``, which Python takes before a comparison."""
+    return ConfigError(
+        repr(value) if isinstance(value, str) else str(value),
+        "it is not a condition, and is combined with & or |",
+        "Put brackets round each comparison, as in (col.price > 5) & (col.gift == True).",
+    )
+
+
 def _condition(value: object) -> Expression:
     if not isinstance(value, Expression):
-        raise ConfigError(
-            repr(value), "it is not a condition", "Put brackets round each comparison."
-        )
+        raise no_condition(value)
     return value
 
 

@@ -6,13 +6,17 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles
-from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression
+from freshrank.feature_actors.streams.expressions.conditions import (
+    ORDER,
+    Expression,
+    no_condition,
+)
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 
@@ -67,6 +71,14 @@ class Arithmetic(ABC):
 
     def __rtruediv__(self, other: object) -> NumberExpression:
         return Calculation("/", _operand(other), self.to_number())
+
+    def __and__(self, other: object) -> NoReturn:
+        raise no_condition(self)
+
+    __or__ = __rand__ = __ror__ = __and__
+
+    def __invert__(self) -> NoReturn:
+        raise no_condition(self)
 
     def __neg__(self) -> NumberExpression:
         return Calculation("-", Constant(0), self.to_number())

@@ -13,11 +13,10 @@ def zone_of(name: object, place: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(name if isinstance(name, str) else "")
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         known = zoneinfo.available_timezones()
-        by_lower = {one.lower(): one for one in known}
-        near = nearest(str(name).lower(), by_lower)
+        near = nearest(str(name), known)
         fix = 'Give a name of the IANA database, as in "Europe/Berlin".'
         if near:
-            fix = f"Did you mean {by_lower[near]!r}?"
+            fix = f"Did you mean {near!r}?"
         if not known:
             fix = "This machine has no zones: install the package tzdata."
         raise ConfigError(place, f"{name!r} is no time zone that is known here", fix) from error

@@ -226,6 +226,17 @@ def test_a_pipeline_of_which_no_routes_can_be_made_is_refused(
     assert "songs: two types have one name. Rename one." in plan.errors
 
 
+def test_times_that_would_be_rejected_for_want_of_a_zone_are_told(plan: Plan) -> None:
+    note = "Stream('plays').time: a text without an offset, as 2024-05-17T11:30:00, is rejected"
+    assert note not in plan.of()[1]
+    text = ("    at: int", "    at: str")
+    status, said = plan.of(text)
+    assert status == 0
+    assert note in said
+    assert "written to 'plays.dead'" in said
+    assert note not in plan.of(text, ('time="at"', 'time="at", time_zone="Europe/Berlin"'))[1]
+
+
 def test_a_damaged_newest_file_is_told(plan: Plan) -> None:
     plan.make_state()
     plan.make_state()

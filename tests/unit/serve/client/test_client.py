@@ -127,6 +127,10 @@ class Frame:
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self.rows = rows
 
+    @property
+    def columns(self) -> list[str]:
+        return list(self.rows[0])
+
     def to_dict(self, orient: str) -> list[dict[str, Any]]:
         assert orient == "records"
         return self.rows
@@ -135,6 +139,12 @@ class Frame:
         (name,) = columns
         both = zip(self.rows, columns[name], strict=True)
         return Frame([{**row, name: value} for row, value in both])
+
+
+def test_a_column_of_a_table_is_not_replaced_by_scores(client: Client) -> None:
+    for table in (table_of(3, 4), Frame(candidates(3, 4))):
+        with pytest.raises(ConfigError, match=r"column='price': the table has such a column"):
+            client.score_table("u1", table, column="price")
 
 
 def test_tables_are_taken_and_given_back_with_scores(client: Client) -> None:

@@ -199,6 +199,9 @@ def test_where_nothing_passes_the_answer_is_empty_and_says_so(replica: ReplicaUn
     answer = recommend(replica, user="u9", filters={"brand": "c"})
     assert ids(answer) == []
     assert list(notes(answer)) == ["new_entity", "few_candidates"]
+    assert notes(answer)["few_candidates"].endswith(
+        "filters and exclusions leave 0 of the 6 in the catalogue"
+    )
     replica.store.away = True
     assert list(notes(recommend(replica, user="u8", filters={"brand": "c"}))) == [
         "outage", "few_candidates",
@@ -208,7 +211,7 @@ def test_where_nothing_passes_the_answer_is_empty_and_says_so(replica: ReplicaUn
 def test_fewer_candidates_than_wanted_are_told(replica: ReplicaUnderTest) -> None:
     answer = recommend(replica, k=7)
     assert len(ids(answer)) == 6
-    assert list(notes(answer)) == ["few_candidates"]
+    assert notes(answer) == {"few_candidates": "6 candidates for 7 items: the catalogue has 6"}
     assert list(notes(recommend(replica, k=6))) == []
     assert list(notes(recommend(replica, k=6, candidates=5))) == ["few_candidates"]
 

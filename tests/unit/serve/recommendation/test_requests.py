@@ -369,6 +369,32 @@ def test_a_value_that_a_field_cannot_have_is_refused_with_those_that_it_can() ->
     assert one_value in reason("diversify.mmr.fields[0]", diversify=mmr)
 
 
+def test_a_bool_is_compared_with_booleans_or_what_features_have_for_them() -> None:
+    class Gifts(FakeRetriever):
+        fields: Mapping[str, type] = {"gift": bool}
+        lists: Mapping[str, type] = {"options": bool}
+
+    decoder = RecommendDecoder(PIPELINE, Gifts({}), SelectionTypes(PIPELINE, Gifts({})))
+
+    def decoded(filters: Any) -> list[Filter]:
+        request = msgspec.json.encode({"user": "u1", "filters": filters})
+        return list(decoder.decode(request).selection.filters)
+
+    assert decoded({"gift": True}) == [Filter("gift", "eq", True)]
+    assert decoded({"gift": [False, 1]}) == [Filter("gift", "in", [False, 1])]
+    assert decoded({"gift": {"ne": False}}) == [Filter("gift", "ne", False)]
+    assert decoded({"options": {"in": [True]}}) == [Filter("options", "in", [True])]
+    for wrong, reason in (
+        ({"gift": 7}, "It takes: `true`, `false`"),
+        ({"gift": {"ge": 1}}, "It takes: `eq`, `ne`, `in`"),
+        ({"options": {"in": [2]}}, "It takes: `true`, `false`"),
+        ({"gift": "yes"}, "got `str`"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            decoded(wrong)
+        assert (caught.value.status, reason in caught.value.reason) == (422, True)
+
+
 def test_a_field_of_the_catalogue_may_have_any_name() -> None:
     class Odd(FakeRetriever):
         fields: Mapping[str, type] = {

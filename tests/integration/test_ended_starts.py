@@ -1,0 +1,79 @@
+"""Starts of a run that end before it is up: what the console says, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from mistakes import RIGHT
+from whole_system import PATIENCE_S, START_S, until
+
+# Fails where Ray Serve runs it, in the process of a replica.
+FAILS_IN_REPLICAS = """
+with open("/proc/self/cmdline") as file:
+    if file.read().startswith("ray::ServeReplica"):
+        raise LookupError("there is no such table")
+"""
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Runs a pipeline of this text, with servers of its own."""
+    runs = list[subprocess.Popen[str]]()
+
+    def launch(text: str) -> subprocess.Popen[str]:
+        (tmp_path / "pipeline.py").write_text(text)
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        runs.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "freshrank.deploy.cli", "run", "pipeline.py"],
+                cwd=tmp_path, env=ours | {"FRESHRANK_SERVE__PORT": "0"}, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        return runs[-1]
+
+    yield launch
+    for run in runs:
+        run.kill()
+        run.communicate()
+
+
+def descendants(run: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(run.pid).children(recursive=True)
+
+
+def test_what_keeps_replicas_from_starting_is_the_last_line_of_a_run(
+    launch: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    run = launch(RIGHT + FAILS_IN_REPLICAS)
+    said, _ = run.communicate(timeout=START_S)
+    line = f"pipeline.py:{(RIGHT + FAILS_IN_REPLICAS).count(chr(10))}"
+    assert said.splitlines()[-1] == (
+        f"error: {line}: LookupError: there is no such table. Correct that line."
+    ), said
+    assert run.returncode == 2
+
+
+def test_no_process_is_left_of_a_start_that_is_interrupted_while_ray_comes_up(
+    launch: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    run = launch(RIGHT)
+
+    def agents() -> list[psutil.Process]:
+        """They write their titles over the environment by which processes of a run are known."""
+        return [one for one in descendants(run) if "ray::DashboardAgent" in " ".join(one.cmdline())]
+
+    until(lambda: bool(agents()), START_S)
+    started = descendants(run)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 0, said
+    assert [one for one in started if one.is_running()] == []
+    assert "Traceback" not in said
