@@ -174,15 +174,10 @@ INTERNALS = (
     ),
     Internal(
         "an ASGI application made in the replica",
-        "`ScoringReplica` defines this method: the application cannot be pickled. It is awaited, "
-        "which is not documented: the error of a later startup would stay in a log.",
+        "`ScoringReplica` defines this method. That it is awaited is not documented.",
         "the docstring of `serve.ingress`",
         "serve/_private/replica.py",
-        (
-            'SERVE_BUILD_ASGI_APP_METHOD = "__serve_build_asgi_app__"',
-            "result = callable(*args, **kwargs) if inspect.iscoroutine(result): "
-            "result = await result",
-        ),
+        ('SERVE_BUILD_ASGI_APP_METHOD = "__serve_build_asgi_app__"', "result = await result"),
     ),
     Internal(
         "the configuration of HAProxy",

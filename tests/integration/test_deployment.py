@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -82,6 +82,10 @@ def unforeseen() -> None:
     raise KeyError("of a model of one's own\nin two lines")
 
 
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def without_broker() -> None:
     raise Unavailable("kafka", "nothing listens at broker:9092")
 
@@ -93,7 +97,7 @@ def without_broker() -> None:
         (unforeseen, StartFailed, 'a replica of the endpoint cannot start: KeyError: "of a mo', 1),
         # It may answer a moment later: Serve tries again.
         (without_broker, Unavailable, "ray serve: kafka: nothing listens at broker:9092", 3),
-        (partial(os._exit, 3), Unavailable, "ray serve: The deployment failed to start 3 times", 3),
+        (killed, Unavailable, "ray serve: The deployment failed to start 3 times", 3),
     ],
     ids=["a mistake of the user", "an unforeseen error", "no broker", "the process ends"],
 )

@@ -12,11 +12,7 @@ import numpy as np
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Bools, Doubles
-from freshrank.feature_actors.streams.expressions.conditions import (
-    ORDER,
-    Expression,
-    no_condition,
-)
+from freshrank.feature_actors.streams.expressions.conditions import ORDER, Expression, no_condition
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
 
