@@ -10,7 +10,7 @@ from typing import cast
 import ray.util
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, HTTPOptions
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, LoggingConfig
 from starlette.applications import Starlette
 
 from freshrank.actors.errors import PartFailed, Unavailable
@@ -109,19 +109,30 @@ def deploy(
     """
     app = application(factory, settings, scaling)
     target = serve.RunTarget(app, name=APP_NAME, route_prefix="/")
+    of_before = _said(serve.status().applications.get(APP_NAME))
     serve.run_many([target], wait_for_applications_running=False)
-    while not _is_up():
+    while not _is_up(of_before):
         time.sleep(_POLL_S)
 
 
-def _is_up() -> bool:
-    """Whether the application runs; raises the error that keeps it from that."""
+def _said(app: ApplicationStatusOverview | None) -> str:
+    """What Serve says of the replicas, or of their application; "" where there is none."""
+    if app is None:
+        return ""
+    replicas = app.deployments.get(_DEPLOYMENT)  # added a moment after its application
+    return app.message if replicas is None else replicas.message or app.message
+
+
+def _is_up(of_before: str) -> bool:
+    """Whether the application runs; raises the error that keeps it from that.
+
+    For a moment Serve goes on saying `of_before`, which may be of replicas that failed earlier.
+    """
     app = serve.status().applications.get(APP_NAME)
     if app is None:
         raise Unavailable("ray serve", "the replicas were stopped while they started")
-    replicas = app.deployments.get(_DEPLOYMENT)  # added a moment after its application
-    said = app.message if replicas is None else replicas.message or app.message
-    failure = failure_in(said)
+    said = _said(app)
+    failure = None if said == of_before else failure_in(said)
     if failure is not None and not failure.retried:
         raise failure.error()
     if app.status == ApplicationStatus.DEPLOY_FAILED:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from freshrank.actors.alerts import AlertKind, AlertSink, Severity
-from freshrank.actors.errors import ConfigError, FreshrankError, Unavailable
+from freshrank.actors.errors import ConfigError, FreshrankError
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.config import memory_budget
@@ -51,7 +51,7 @@ class RollingUpdates:
     read_again
         Gives what the next ones are made of. Raises ConfigError.
     deploy
-        Replaces the replicas, and returns when all are up. Raises Unavailable when they do not
+        Replaces the replicas, and returns when all are up. Raises FreshrankError when they do not
         start; those of before go on then.
     memory
         That there is, which the replicas that are allowed next have to fit into; None: it is not
@@ -93,8 +93,9 @@ class RollingUpdates:
             return
         try:
             await self._deploy(cluster)
-        except Unavailable as error:
-            self._refuse(f"the new replicas did not start, those of before go on: {error}")
+        except FreshrankError as error:
+            reason = _first_line(error)
+            self._refuse(f"the new replicas did not start, those of before go on: {reason}")
             await self._back()
             return
         self._cluster = cluster
@@ -113,12 +114,17 @@ class RollingUpdates:
         """Let Serve replace what ends from now on by replicas of before, not by the new ones."""
         try:
             await self._deploy(self._cluster)
-        except Unavailable as error:
-            self._refuse(f"those of before did not start again either: {error}")
+        except FreshrankError as error:
+            self._refuse(f"those of before did not start again either: {_first_line(error)}")
 
     def _refuse(self, reason: str) -> None:
         self._log(f"the replicas are not updated: {reason}")
         self._alerts.emit(AlertKind.UPDATE_REFUSED, Severity.ERROR, reason)
+
+
+def _first_line(error: FreshrankError) -> str:
+    """What an error says, without the traceback that it may hold."""
+    return str(error).partition("\n")[0]
 
 
 def updated(cluster: ClusterSpec, file: PipelineFile, settings: Settings) -> ClusterSpec:
