@@ -120,7 +120,7 @@ class ScoreHistogram:
         self.loss_sum = 0.0
         self.errors: Doubles = np.zeros(3)
         """See `errors_of`. Those of validations of before have counted no examples yet."""
-        self._loss = loss
+        self._loss, self._link = loss, loss.link
 
     @property
     def count(self) -> int:
@@ -134,7 +134,7 @@ class ScoreHistogram:
         if not self._loss.binary:
             self.errors += errors_of(labels, predictions, counts)
             labels = np.zeros_like(labels)
-        count_scores(self.counts, labels, self._loss.link.output(predictions), counts)
+        count_scores(self.counts, labels, self._link.output(predictions), counts)
 
     @property
     def _of_traffic(self) -> tuple[Ints | Doubles, Ints | Doubles]:
@@ -176,7 +176,7 @@ class ScoreHistogram:
 
         A prediction counts as that of the middle of its bucket, at most 0.1 % of its odds away.
         """
-        if not isinstance(self._loss.link, LogitLink):
+        if not isinstance(self._link, LogitLink):
             return ()
         return calibration_bins(*self._of_traffic, probabilities(_BUCKETS))
 

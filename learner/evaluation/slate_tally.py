@@ -6,7 +6,7 @@ import numpy as np
 
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram
-from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss
+from freshrank.learner.models.losses import LEAST_PROBABILITY, LogitLink, Loss
 
 _SUMS = 5
 
@@ -50,6 +50,7 @@ class SlateTally(ScoreHistogram):
 
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss)
+        self._link = LogitLink()  # what is counted are probabilities of choice
         self.errors: Doubles = np.zeros(_SUMS)
         """See `slate_sums`."""
 

@@ -18,7 +18,7 @@ from freshrank.learner.gradients.local_weights import (
     RangeGradient,
 )
 from freshrank.learner.models.base import Model
-from freshrank.learner.models.losses import slate_offsets
+from freshrank.learner.models.losses import choice_probabilities, slate_offsets
 from freshrank.learner.optimizers.base import SummedRows
 from freshrank.learner.parameters.target_scale import TargetScale
 
@@ -72,7 +72,9 @@ class PartLabels(NamedTuple):
 
     def predictions(self, target: TargetScale, outputs: Floats) -> Floats:
         """float32[n]: what the loss is of."""
-        return target.predictions(outputs if self.offsets is None else outputs + self.offsets)
+        if self.offsets is None:
+            return target.predictions(outputs)
+        return choice_probabilities(outputs, self.offsets)
 
     def residuals(self, target: TargetScale, predictions: Floats) -> Floats:
         """float32[n]: the derivatives of the loss by the outputs that give these predictions."""

@@ -16,6 +16,7 @@ import numpy as np
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Doubles, Floats, Ints, Probes
 from freshrank.learner.embeddings.pooling import pool
+from freshrank.learner.models.losses import choice_probabilities
 from freshrank.learner.parameters.input_cleaning import prepared_numbers
 from freshrank.learner.parameters.weights import ModelWeights
 
@@ -119,7 +120,8 @@ class StepBound:
 
     def _residuals_at(self, outputs: Doubles) -> Doubles:
         target = self._weights.target
-        offsets = self._probes.offsets
-        at = outputs.astype(np.float32)
-        predictions = target.predictions(at if offsets is None else at + offsets)
+        at, offsets = outputs.astype(np.float32), self._probes.offsets
+        predictions = (
+            target.predictions(at) if offsets is None else choice_probabilities(at, offsets)
+        )
         return target.residuals(self._probes.labels, None, predictions).astype(np.float64)

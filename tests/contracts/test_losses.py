@@ -13,11 +13,10 @@ from learning import PoissonLoss
 
 from freshrank.learner.models.linear_regression import SquaredLoss
 from freshrank.learner.models.linear_svm import HingeLoss
-from freshrank.learner.models.losses import HuberLoss, LogLoss, Loss, PlackettLuceLoss, QuantileLoss
+from freshrank.learner.models.losses import HuberLoss, LogLoss, Loss, QuantileLoss
 
 LOSSES: list[Loss] = [
     LogLoss(),
-    PlackettLuceLoss(),
     HingeLoss(),
     SquaredLoss(),
     PoissonLoss(),

@@ -23,6 +23,7 @@ from freshrank.learner.models.losses.loss import Loss, learns_scale
 from freshrank.learner.models.losses.of_examples import losses_of, residuals_of, sums_of
 from freshrank.learner.models.losses.plackett_luce_loss import (
     PlackettLuceLoss,
+    choice_probabilities,
     slate_offsets,
     within_slates,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Loss",
     "PlackettLuceLoss",
     "QuantileLoss",
+    "choice_probabilities",
     "learns_scale",
     "losses_of",
     "prior_logit",

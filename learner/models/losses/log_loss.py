@@ -9,7 +9,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.models.losses.links import LEAST_PROBABILITY, LogitLink
+from freshrank.learner.models.losses.links import LEAST_PROBABILITY, Link, LogitLink
 from freshrank.learner.models.losses.loss import Loss
 
 
@@ -31,7 +31,7 @@ class LogLoss(Loss):
     """
 
     @property
-    def link(self) -> LogitLink:
+    def link(self) -> Link:
         """Log-odds to probability."""
         return LogitLink()
 

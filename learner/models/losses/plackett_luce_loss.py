@@ -8,6 +8,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats
+from freshrank.learner.models.losses.links import IdentityLink, LogitLink
 from freshrank.learner.models.losses.log_loss import LogLoss
 from freshrank.learner.models.losses.loss import Loss
 
@@ -50,16 +51,21 @@ class PlackettLuceLoss(LogLoss):
     slate, ListNet's (Cao et al., "Learning to rank: from pairwise approach to listwise approach",
     ICML 2007). What all items of a slate share, such as how much its user clicks, does not matter.
 
-    Labels are those of `slate_offsets`, and predictions the probabilities of being the one chosen.
-    A prediction that is served knows no slate: it is the logistic function of the output, and tells
-    the order of items that are scored together.
+    A prediction that is served knows no slate: it is the output, the item's utility. Outputs are
+    free to move together, so a probability made of one of them could be 1 for a whole list. Labels
+    are those of `slate_offsets`; value and residual are of probabilities of being the one chosen.
 
     >>> loss, labels = PlackettLuceLoss(), np.array([1, 0, 0], np.float32)
     >>> outputs = np.log(np.array([1, 2, 1], np.float32))
-    >>> found = loss.link.prediction(outputs + slate_offsets(labels, outputs))
+    >>> found = choice_probabilities(outputs, slate_offsets(labels, outputs))
     >>> found.tolist(), loss.residual(labels, found).tolist()
     ([0.25, 0.5, 0.25], [-0.75, 0.5, 0.25])
     """
+
+    @property
+    def link(self) -> IdentityLink:
+        """The prediction that is served is the utility."""
+        return IdentityLink()
 
     @property
     def listwise(self) -> bool:
@@ -67,15 +73,18 @@ class PlackettLuceLoss(LogLoss):
         return True
 
 
+def choice_probabilities(outputs: Floats, offsets: Floats) -> Floats:
+    """float32[n]: of being the item of its slate that is chosen, with the `slate_offsets`."""
+    return LogitLink().prediction(outputs + offsets)
+
+
 def within_slates(loss: Loss, labels: Floats, predictions: Floats) -> Floats:
     """float32[n]: `predictions` that were served, as those of `loss`; NaN stays NaN.
 
-    >>> labels, served = np.array([1, 0], np.float32), np.array([0.75, 0.25], np.float32)
+    >>> labels, served = np.array([1, 0], np.float32), np.log(np.array([9, 1], np.float32))
     >>> within_slates(PlackettLuceLoss(), labels, served).round(2)
     array([0.9, 0.1], dtype=float32)
     """
     if not loss.listwise:
         return predictions
-    outputs = loss.link.output(predictions).astype(np.float32)
-    found = loss.link.prediction(outputs + slate_offsets(labels, outputs))
-    return np.where(np.isnan(predictions), predictions, found)
+    return choice_probabilities(predictions, slate_offsets(labels, predictions))
