@@ -20,7 +20,8 @@ async def until_applied(
 
     `entity` is a kind and a canonical key.
 
-    Raises RequestError: 422 for a topic of which the entity has no row, 409 after `timeout_s`.
+    Raises RequestError (409) for a topic of which the entity has no row, and after `timeout_s`: the
+    document cannot tell which topics those are.
     """
     kind, key = entity
     keys = features.keys(kind, key)
@@ -33,7 +34,7 @@ async def until_applied(
                 reason += ": copies, whose offsets are not those of the events (docs/guarantees.md)"
             elif near := nearest(topic, reached):
                 reason += f"; did you mean {near!r}?"
-            raise RequestError("min_offsets", reason)
+            raise RequestError("min_offsets", reason, status=409)
 
     def contained(found: list[StoredRow]) -> bool:
         nonlocal reached

@@ -67,7 +67,7 @@ CASES = {
         status=409,
     ),
     "rows of another topic": Case(
-        "Score", "POST", "/v1/score", {**SCORE, "min_offsets": {"none": 1}}, status=422
+        "Score", "POST", "/v1/score", {**SCORE, "min_offsets": {"none": 1}}, status=409
     ),
     "a batch": Case(
         "ScoreBatch", "POST", "/v1/score/batch", {"requests": [SCORE, {**SCORE, "show": -1}, SKIP]}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from mistakes import RIGHT
-from whole_system import PATIENCE_S, START_S, until
+from whole_system import PATIENCE_S, START_S, has_title, until
 
 # Fails where Ray Serve runs it, in the process of a replica.
 FAILS_IN_REPLICAS = """
@@ -75,7 +75,7 @@ def test_no_process_is_left_of_a_start_that_is_interrupted_while_ray_comes_up(
 
     def agents() -> list[psutil.Process]:
         """They write their titles over the environment by which processes of a run are known."""
-        return [one for one in descendants(run) if "ray::DashboardAgent" in " ".join(one.cmdline())]
+        return [one for one in descendants(run) if has_title(one, "ray::DashboardAgent")]
 
     until(lambda: bool(agents()), START_S)
     started = descendants(run)

@@ -60,6 +60,14 @@ def until(read: Callable[[], T | None], seconds: float = PATIENCE_S) -> T:
         time.sleep(0.05)
 
 
+def has_title(process: psutil.Process, title: str) -> bool:
+    """Whether its command line holds `title`; that of one that has ended holds nothing."""
+    try:
+        return title in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
 def busy() -> float:
     """How many times as long as on an idle, fast machine things take, by its load and its speed."""
     began_s = time.process_time()
@@ -248,7 +256,7 @@ class WholeSystem:
         """
         assert self._process is not None
         children = psutil.Process(self._process.pid).children()
-        (found,) = [one.pid for one in children if title in " ".join(one.cmdline())]
+        (found,) = [one.pid for one in children if has_title(one, title)]
         return found
 
     def process_of(self, part: str) -> int:

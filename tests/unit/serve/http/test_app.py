@@ -175,9 +175,11 @@ def test_rows_without_the_event_that_is_asked_for_are_a_409(replica: ReplicaUnde
     assert "the last in it: the one at offset 7" in answer.json()["error"]["reason"]
 
 
-def test_a_topic_whose_events_are_in_no_row_is_a_422(replica: ReplicaUnderTest) -> None:
+def test_a_topic_whose_events_are_in_no_row_is_told_with_those_that_are(
+    replica: ReplicaUnderTest,
+) -> None:
     unknown = score(replica, min_offsets={"orders": 1})
-    assert unknown.status_code == 422
+    assert unknown.status_code == 409, "the request is valid by the document"
     assert "of a user, only of 'events'" in unknown.json()["error"]["reason"]
     misspelt = score(replica, min_offsets={"event": 1})
     assert misspelt.json()["error"]["reason"].endswith("did you mean 'events'?")
@@ -192,7 +194,7 @@ class CopiedFeatures(FakeFeatures):
 
 def test_offsets_of_what_is_copied_are_told_apart_from_those_of_the_copies() -> None:
     answer = score(ReplicaUnderTest(features=CopiedFeatures()), min_offsets={"events": 1})
-    assert answer.status_code == 422
+    assert answer.status_code == 409
     assert "copies, whose offsets are not those of the events" in answer.text
 
 
