@@ -18,26 +18,16 @@ import argparse
 import importlib
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 _PROJECT = "freshrank_serving"
 
 
 def feature_store(folder: Path, redis_url: str) -> Any:
     """A store with a view for each entity of the folder, its rows written."""
-    feast = importlib.import_module("feast")
-    _connect_by(redis_url)
-    config = feast.RepoConfig(
-        project=_PROJECT,
-        registry=str(folder / "registry.db"),
-        provider="local",
-        online_store={"type": "redis", "connection_string": "localhost:6379"},
-        entity_key_serialization_version=3,
-    )
-    store = feast.FeatureStore(config=config)
+    store = importlib.import_module("feast_store").opened(folder, redis_url, _PROJECT)
     for path in sorted(folder.glob("*.json")):
         _add(store, path)
     return store
@@ -46,53 +36,22 @@ def feature_store(folder: Path, redis_url: str) -> Any:
 def _add(store: Any, path: Path) -> None:
     """Add the entity of a file: its view, and its rows."""
     feast, types = importlib.import_module("feast"), importlib.import_module("feast.types")
-    pandas = importlib.import_module("pandas")
+    pandas, feast_store = map(importlib.import_module, ("pandas", "feast_store"))
     features, name = json.loads(path.read_bytes()), path.stem
     kinds = {float: types.Float64, int: types.Int64}
     schema = [feast.Field(name=one, dtype=types.Float64) for one in features["numbers"]]
     for one, lists in features["lists"].items():
         kind = types.Array(kinds[type(lists[0][0])])
         schema.append(feast.Field(name=one, dtype=kind))
-    rows = {
-        name: features["keys"],
-        "at": datetime.now(UTC),
-        **features["numbers"],
-        **features["lists"],
-    }
-    entity = feast.Entity(name=name, join_keys=[name], value_type=feast.ValueType.STRING)
-    # A view names a source, from which nothing is read here.
-    source = feast.FileSource(path=str(path.with_suffix(".parquet")), timestamp_field="at")
-    view = feast.FeatureView(
-        name=f"of_{name}",
-        entities=[entity],
-        ttl=timedelta(days=1),
-        schema=schema,
-        source=source,
+    rows = pandas.DataFrame(
+        {
+            name: features["keys"],
+            "at": datetime.now(UTC),
+            **features["numbers"],
+            **features["lists"],
+        }
     )
-    frame = pandas.DataFrame(rows)
-    frame.to_parquet(path.with_suffix(".parquet"))
-    store.apply([entity, view])
-    store.write_to_online_store(view.name, frame)
-
-
-def _connect_by(redis_url: str) -> None:
-    """Let Feast's store use clients of a URL: it takes a host and a port, and no socket."""
-    redis, redis_asyncio = map(importlib.import_module, ("redis", "redis.asyncio"))
-    store = importlib.import_module("feast.infra.online_stores.redis").RedisOnlineStore
-    clients: dict[str, Any] = {}
-
-    def client(*_: Any) -> Any:
-        if "sync" not in clients:
-            clients["sync"] = redis.Redis.from_url(redis_url)
-        return clients["sync"]
-
-    async def async_client(*_: Any) -> Any:
-        if "async" not in clients:
-            clients["async"] = redis_asyncio.Redis.from_url(redis_url)
-        return clients["async"]
-
-    mock.patch.object(store, "_get_client", client).start()
-    mock.patch.object(store, "_get_client_async", async_client).start()
+    feast_store.add_view(store, name, schema, rows, path.with_suffix(".parquet"))
 
 
 def main() -> None:

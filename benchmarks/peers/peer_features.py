@@ -21,10 +21,9 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 ENVIRONMENT = Path.home() / ".cache" / "freshrank" / "peer_features"
 REQUIREMENTS = Path(__file__).resolve().with_name("feature_requirements.txt")
@@ -38,46 +37,22 @@ def feature_store(folder: Path, redis_url: str, widths: dict[str, int]) -> Any:
     """A store with a view of so many features of each entity, its rows written."""
     feast, types = importlib.import_module("feast"), importlib.import_module("feast.types")
     pandas, numpy = importlib.import_module("pandas"), importlib.import_module("numpy")
-    _connect_by(redis_url)
-    config = feast.RepoConfig(
-        project=_PROJECT,
-        registry=str(folder / "registry.db"),
-        provider="local",
-        online_store={"type": "redis", "connection_string": "localhost:6379"},
-        entity_key_serialization_version=3,
-    )
-    store = feast.FeatureStore(config=config)
+    feast_store = importlib.import_module("feast_store")
+    store = feast_store.opened(folder, redis_url, _PROJECT)
     now, rng = datetime.now(UTC), numpy.random.default_rng(0)
     for name, count in (("user", USERS), ("item", ITEMS)):
-        entity = feast.Entity(name=name, join_keys=[name], value_type=feast.ValueType.STRING)
-        source = feast.FileSource(path=str(folder / f"{name}.parquet"), timestamp_field="at")
-        view = feast.FeatureView(
-            name=f"of_{name}",
-            entities=[entity],
-            ttl=timedelta(days=1),
-            schema=[feast.Field(name=one, dtype=types.Float64) for one in columns(widths[name])],
-            source=source,
-        )
-        rows = pandas.DataFrame(rng.random((count, widths[name])), columns=columns(widths[name]))
+        names = columns(widths[name])
+        schema = [feast.Field(name=one, dtype=types.Float64) for one in names]
+        rows = pandas.DataFrame(rng.random((count, widths[name])), columns=names)
         rows[name] = [f"{name}{number}" for number in range(count)]
         rows["at"] = now
-        rows.to_parquet(folder / f"{name}.parquet")
-        store.apply([entity, view])
-        store.write_to_online_store(f"of_{name}", rows)
+        feast_store.add_view(store, name, schema, rows, folder / f"{name}.parquet")
     return store
 
 
 def columns(width: int) -> list[str]:
     """The names of so many features."""
     return [f"f{number}" for number in range(width)]
-
-
-def _connect_by(redis_url: str) -> None:
-    """Let Feast's store use the client of a URL: it takes a host and a port, and no socket."""
-    redis = importlib.import_module("redis")
-    store = importlib.import_module("feast.infra.online_stores.redis").RedisOnlineStore
-    client = redis.Redis.from_url(redis_url)
-    mock.patch.object(store, "_get_client", lambda *_: client).start()
 
 
 def measured(ask: Callable[[str, Sequence[str]], int], requests: int, candidates: int) -> Any:
