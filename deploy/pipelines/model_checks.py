@@ -39,8 +39,7 @@ def _down_sampled(place: str, model: ModelSpec, label: Joined | Labelled) -> Mod
             "a model of your own has to be a dataclass with a field `loss`.",
         )
     loss = DownSampled(before, label.negatives_kept)
-    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
-    return changed
+    return _with_loss(model, loss)
 
 
 def _classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
@@ -51,8 +50,7 @@ def _classified(model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
     loss = loss.with_classes(label.class_names)
     if loss is None:
         return model
-    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
-    return changed
+    return _with_loss(model, loss)
 
 
 def _listwise(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSpec:
@@ -71,7 +69,11 @@ def _listwise(place: str, model: ModelSpec, label: Joined | Labelled) -> ModelSp
             "Take LogisticRegression() or DeepFM() as they are, or leave listwise out; a model of "
             "your own has to be a dataclass with a field `loss` of LogLoss().",
         )
-    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=PlackettLuceLoss())
+    return _with_loss(model, PlackettLuceLoss())
+
+
+def _with_loss(model: ModelSpec, loss: Loss) -> ModelSpec:
+    changed: ModelSpec = dataclasses.replace(cast("Any", model), loss=loss)
     return changed
 
 
