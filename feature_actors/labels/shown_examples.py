@@ -95,7 +95,7 @@ class Listwise(ShownExamples):
 
     def expired(self, pending: PairPool, rows: Ints, known_ms: Ints) -> LabelledRows:
         """None, see `shown`."""
-        return self.shown(pending.columns(rows), known_ms)
+        return self.shown(pending.columns(rows[:0]), known_ms)
 
     def _examples(self, columns: Columns, turn: Ints, known_ms: Ints) -> LabelledRows:
         """Slates one after the other, of the items that were chosen at each `turn`."""

@@ -151,8 +151,8 @@ class ScoreHistogram:
         """Over all examples added."""
         count = float(sum(counts.sum() for counts in self._of_traffic))
         mean_loss = self.loss_sum / count if count else float("nan")
-        known, error, covered = self.errors[:3].tolist()
-        of_numbers = (error / known, covered / known) if known and not self._loss.binary else ()
+        known, error, covered = self.errors.tolist()
+        of_numbers = (error / known, covered / known) if known else ()
         return Quality(auc_of_counts(self.counts[1], self.counts[0]), mean_loss, *of_numbers)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freshrank.actors.messages import Doubles, Floats
-from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram
+from freshrank.learner.evaluation.metrics import Quality, ScoreHistogram, auc_of_counts
 from freshrank.learner.models.losses import LEAST_PROBABILITY, LogitLink, Loss
 
 _SUMS = 5
@@ -64,7 +64,7 @@ class SlateTally(ScoreHistogram):
         slates, loss, reciprocal_ranks = self.errors[:3].tolist()
         if not slates:
             return Quality()
-        auc = super().quality().auc
+        auc = auc_of_counts(self.counts[1], self.counts[0])
         return Quality(auc, loss / slates, mean_reciprocal_rank=reciprocal_ranks / slates)
 
     def of_random_order(self) -> Quality:
