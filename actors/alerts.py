@@ -34,11 +34,11 @@ class AlertKind(StrEnum):
     WEIGHTS_DIFFER = "weights_differ"
     """A copy of the weights differed from the learner's; it is fetched again."""
     NOT_SAVED = "not_saved"
-    """A snapshot or checkpoint could not be written; the older ones stay, and it is tried again."""
+    """A snapshot or checkpoint could not be written; older files stay, and it is tried again."""
     PASSED_OVER = "passed_over"
-    """A start could not use a snapshot or checkpoint, and went on from the one before."""
+    """A start could not use a snapshot or checkpoint, and went on from an earlier one."""
     REJECTED = "rejected"
-    """Records that are rejected for one reason are a share of all that come."""
+    """Records rejected for the same reason are a large share of all records."""
     CLOCKS = "clocks"
     """The clocks of producers or replicas are wrong for a share of the records."""
     UNJOINED = "unjoined"
@@ -62,7 +62,7 @@ class AlertKind(StrEnum):
     UPDATE_REFUSED = "update_refused"
     """Replicas were to be updated and are not: those of before go on."""
     CERTIFICATE = "certificate"
-    """The endpoint's certificate ends soon, or a renewed one cannot be used: the old one stays."""
+    """The endpoint's certificate ends soon, or a renewed file cannot be used: the old stays."""
     SERVER_ENDED = "server_ended"
     """A Kafka, a Redis or a process of Ray that the run started has ended by itself."""
 
@@ -78,7 +78,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One record of the topic ``<pipeline>.alerts``: JSON with these field names."""
+    """A record of the topic ``<pipeline>.alerts``: JSON with these field names."""
 
     kind: AlertKind
     severity: Severity

@@ -29,9 +29,9 @@ class RejectKind(StrEnum):
     MISPLACED = "misplaced"
     """It lies in another partition than its entity belongs to."""
     MISPLACED_CRC32 = "misplaced_crc32"
-    """The same, and the partition is the one that CRC-32 gives."""
+    """The same, and CRC-32 of the key gives its partition."""
     MISPLACED_MURMUR2 = "misplaced_murmur2"
-    """The same, and the partition is the one that murmur2 gives."""
+    """The same, and murmur2 of the key gives its partition."""
     IMPRESSION_MISPLACED = "impression_misplaced"
     """An impression that lies in another partition than its entity belongs to."""
     OTHER_LAYOUT = "other_layout"
@@ -43,7 +43,7 @@ class RejectKind(StrEnum):
 
 
 class DecodedEvents(Protocol):
-    """Events that are decoded, for whoever knows of which type they are."""
+    """Decoded events; their reader knows the type."""
 
     def between(self, begin: int, end: int, /) -> DecodedEvents:
         """The events with ``begin <= index < end``."""
@@ -52,7 +52,7 @@ class DecodedEvents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Consecutive raw records of one topic partition, as columns of equal length ``n``."""
+    """Consecutive raw records of a topic partition, as columns of equal length ``n``."""
 
     topic: str
     partition: int
@@ -124,10 +124,10 @@ def no_records(deleted: DeletedRecords) -> RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """What tells a topic from another of the same name, and one whose keys have moved."""
+    """Differs for a topic that was created again, and for a topic whose keys have moved."""
 
     id: str
-    """Its broker's id of it, another one when it is created again; "" where brokers have none."""
+    """The broker's id of the topic, which changes when it is created again; "" if it has no ids."""
     partitions: int
 
 

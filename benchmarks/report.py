@@ -36,7 +36,7 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure, and the value to reach (None: reported, not judged).
+    """A measured figure, and the value to reach (None: reported, not judged).
 
     >>> Figure("p50_ms_c1", 0.8, "ms", "lower", 1.0).met
     True
@@ -92,7 +92,7 @@ def latency_figures(
 ) -> list[Figure]:
     """Return the median and the 99th percentile of latencies, of which the latter is judged.
 
-    >>> [(one.name, one.value, one.reach) for one in latency_figures("read", [1.0, 1.0, 1.0], 2.0)]
+    >>> [(each.name, each.value, each.reach) for each in latency_figures("read", [1.0] * 3, 2.0)]
     [('read_p50_ms', 1.0, None), ('read_p99_ms', 1.0, 2.0)]
     """
     return [
@@ -103,7 +103,7 @@ def latency_figures(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of one bench, with the machine and the versions that it ran on."""
+    """A run of a bench, with the machine and the versions that it ran on."""
 
     bench: str
     commit: str

@@ -1,4 +1,4 @@
-"""The Ray Serve deployment: each replica is one `ScoringService` behind one ASGI application."""
+"""The Ray Serve deployment: each replica is a `ScoringService` behind an ASGI application."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def application(
         num_replicas=settings.replicas if scaling is None else None,
         autoscaling_config=None if scaling is None else _autoscaling(settings, scaling),
         max_ongoing_requests=settings.max_ongoing_requests,
-        # In an update one new replica at a time takes requests before an old one stops. By default
-        # Serve stops old ones first, of one replica the only one.
+        # In an update a new replica takes requests before an old replica stops. By default Serve
+        # stops old replicas first, and so the only replica.
         max_surge_percent=1,
         # Reserved, not enforced. 0: a two-core laptop holds all parts.
         ray_actor_options={"num_cpus": 0.0},

@@ -29,8 +29,8 @@ class ServeSettings(Section):
     """The hashes of the API keys that ``freshrank keys`` makes. On a cluster of several machines
     all of them have to see it. Replicas notice a change within seconds."""
     api_key: SecretStr | None = Field(default=None, min_length=32, repr=False)
-    """One more key, with every scope: from a secret of the cluster, for example. By default the
-    process of the run makes a random one, with which it asks for statuses itself."""
+    """A further key, with every scope: from a secret of the cluster, for example. By default the
+    process of the run makes a random key, with which it asks for statuses itself."""
     tls_certificate_file: FilePath | None = None
     """The endpoint's certificate (PEM), after it those that lead to its authority. With it the
     endpoint speaks HTTPS only. A renewed file is taken within ten seconds."""
@@ -41,18 +41,18 @@ class ServeSettings(Section):
     insecure: bool = False
     """Ask for no key beyond loopback: something in front of the endpoint has to."""
     replicas: int = Field(default=1, ge=1)
-    """One replica scores thousands of requests a second; more need more cores."""
+    """A replica scores thousands of requests a second; more need more cores."""
     max_replicas: int | None = Field(default=None, ge=1)
-    """Replicas are added, up to so many, while one of the two targets below is exceeded, and
+    """Replicas are added, up to so many, while either of the two targets below is exceeded, and
     removed again, down to `replicas`. By default their number is always `replicas`."""
     target_ongoing_requests: float = Field(default=16.0, gt=0.0)
-    """Mean number of requests that a replica works on at a time, with `max_replicas`: on one core
+    """Mean number of requests that a replica works on at a time, with `max_replicas`: on a core
     each of 16 takes 16 times as long as alone, which is some milliseconds."""
     target_p99_ms: float = Field(default=50.0, gt=0.0)
     """99th percentile of a replica's time to answer, with `max_replicas`, without what requests ask
     to wait for: far above that of a replica that has time, and less than a person notices."""
     scale_down_after_s: float = Field(default=300.0, gt=0.0)
-    """With `max_replicas`: for so long a replica has to be one too many before it is removed. Load
+    """With `max_replicas`: for so long a replica has to be unnecessary before it is removed. Load
     comes back within minutes, and a start takes seconds and the reading of the catalogue."""
     max_ongoing_requests: int = Field(default=512, ge=1)
     """Per replica, beyond which requests get 503. Ray's own default of 5 would leave an
@@ -64,7 +64,7 @@ class ServeSettings(Section):
     features, and the answer says so."""
     row_copy_ms: int = Field(default=100, ge=0)
     """How long a replica answers with its copy of a candidate's row (of a table, or of the features
-    of an item) before it reads the row again; the answer tells the age. 0: it always reads."""
+    of an item) before it reads the row again; the answer has the age. 0: it always reads."""
     most_items: int = Field(default=500_000, ge=1)
     """Items of the catalogue that a replica keeps to recommend from: about 1 kB each, 40 B for each
     user that a source of candidates knows of an item, and 24 B for each word or tag."""

@@ -1,9 +1,9 @@
 """Faults of every kind at random moments, under load: nothing is lost, nothing counts twice.
 
 The whole system runs on a Kafka and a Redis of its own. While five thousand events a second come,
-one in a hundred of them spoilt, a second stream and rows of items beside them, and shoppers are
+a hundredth of them spoilt, with a second stream and rows of items, and shoppers are
 shown items and click, fault plans run at the same time. Producers stamp the records, and some of
-their clocks are wrong. Each fault has to be told of within ten seconds. At the end the features of
+their clocks are wrong. Each fault has to be reported within ten seconds. At the end the features of
 users and of items, the examples and the dead letters must be those that the log determines, and the
 labels those of the clicks; the weights that score must be the learner's, and must never have been
 older than before.
@@ -80,7 +80,7 @@ class SystemAtEnd:
     logged: frozenset[str]
     """Ids of the requests whose impressions are in the log."""
     mislabelled: int
-    """Items whose label is not the one that the shopper's clicks give."""
+    """Items whose label differs from that which the shopper's clicks give."""
     checksum_mismatches: int
     """How often the replica's weights were not the learner's."""
     versions_apart: int
@@ -93,7 +93,7 @@ class ChaosResults:
 
     faults: list[Fault]
     silent: list[Fault]
-    """Of the faults: those that nothing told of in time."""
+    """Of the faults: those that nothing reported in time."""
     events: int
     """Events that were written to the topic at a steady rate."""
     answers: AnswerLog
@@ -243,7 +243,7 @@ class _Chaos:
         begun_ms = self._handles.clock.now_ms()
         stream.write(key, value)
         # Its record is stamped when there is room for it, which a slow broker may delay; and
-        # writing takes a while where many deliveries are told of at once, as when it is back.
+        # writing takes a while where many deliveries are reported at once, as when it is back.
         self._clicks.add(event, begun_ms, self._handles.clock.now_ms())
 
     async def _dead_letters(self) -> DeadLetters:

@@ -4,7 +4,7 @@ A feature shard runs in a process of its own with the demo's feature views, on r
 Redis. Another process writes events in an open loop, a thousand and five thousand a second. Probes
 are events of users without another event, begun twenty times a second whatever became of those
 before: each measures the time from just before the send until the user's row can be read in Redis,
-which is tried every millisecond. Where the time went is told by the stamps of the topics
+which is tried every millisecond. The stamps of the topics say where the time went
 (`row_stages`). *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in any
 partition and are copied to where the user belongs first. `freshrank bench exchange` measures rows
 of items in the same way.
@@ -61,7 +61,7 @@ FIRST_ITEM = traffic_host.FIRST_ITEM + 1
 
 @dataclass(slots=True)
 class RowLatencies:
-    """What the probes of one measurement found."""
+    """The findings of the probes of a measurement."""
 
     latencies_ms: list[float] = field(default_factory=list)
     missing: int = 0
@@ -74,20 +74,20 @@ class RowLatencies:
 
 @dataclass(frozen=True, slots=True)
 class _Measurement:
-    """One shard under a steady rate."""
+    """A shard under a steady rate."""
 
     kafka: KafkaAccess
     redis_url: str
     folder: Path
     rate: int
     keys: str
-    """One of those of `ingest_host`."""
+    """`KEYED` or `ANY` of `ingest_host`, for example."""
     seconds: float
 
     async def run(self) -> RowLatencies:
         """Start the shard, wait until it writes rows, measure, and let it end."""
         name = f"bench-{time.time_ns():x}"
-        # With one partition less than the copies have, each holds keys of all of these.
+        # With a partition less than the copies have, each holds keys of all of these.
         partitions = Settings().kafka.partitions - (self.keys == ingest_host.ANY)
         await ensure_topics(self.kafka, [name, f"{name}.dead", f"{name}.late"], partitions)
         count = int(self.rate * self.seconds)

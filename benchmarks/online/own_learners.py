@@ -23,7 +23,7 @@ from freshrank.learner.models.softmax_regression import SoftmaxLoss, SoftmaxRegr
 from freshrank.learner.optimizers.default import DEFAULT_OPTIMIZER
 
 STEPS = (1, 64)
-"""Examples of a step: of a quiet stream, and of a lively one."""
+"""Examples of a step: of a quiet stream, and of a lively stream."""
 
 
 class OwnLearner(NamedTuple):
@@ -33,10 +33,10 @@ class OwnLearner(NamedTuple):
     number: ModelSpec
     step: int
     classes: Callable[[tuple[str, ...]], ModelSpec] | None = None
-    """Of their names; None: one model of a probability for each against the rest."""
+    """The model of these class names; None: a model for each class against the rest."""
 
     def model_of(self, stream: LabelledStream) -> ModelSpec | None:
-        """The one that learns all of a stream; None: several have to, one for each class."""
+        """The single model of a stream; None: each class has its own."""
         if stream.kind == "class":
             return None if self.classes is None else self.classes(tuple(stream.classes))
         return self.number if stream.kind == "number" else self.probability
@@ -88,7 +88,7 @@ def encoded(stream: LabelledStream) -> tuple[InputLayout, Inputs]:
 
 
 def learn(stream: LabelledStream, learner: OwnLearner) -> Learned:
-    """Learn all rows; several classes by one model of all, or by one each against the rest."""
+    """Learn all rows; several classes by a single model, or by a model each against the rest."""
     started = time.perf_counter()
     layout, inputs = encoded(stream)
     spec = learner.model_of(stream)
@@ -110,7 +110,7 @@ def _scores(setup: Setup, inputs: Inputs, labels: Floats) -> Doubles:
 
 
 def normalized(each: Doubles) -> Doubles:
-    """Probabilities float64[n, c] of each class against the rest, as those of one of them.
+    """Probabilities float64[n, c] of each class against the rest, scaled to a sum of 1.
 
     >>> normalized(np.array([[0.5, 0.5, 0.25], [0.0, 0.0, 0.0]])).round(2).tolist()
     [[0.4, 0.4, 0.2], [0.33, 0.33, 0.33]]

@@ -1,6 +1,6 @@
-"""The batch table: what is learned in steps of one example, and in steps of many, by some shards.
+"""The batch table: quality by examples of a step and number of shards.
 
-The reach of a step holds for the difference from steps of one example by one shard, in either
+The reach of a step holds for the difference from steps of 1 example by 1 shard, in either
 direction, over the last half of the rows; each is scored before it is learned.
 """
 
@@ -25,7 +25,7 @@ SHARDS = (1, 2, 4)
 
 
 class Reach(NamedTuple):
-    """How far a step may be from steps of one example."""
+    """How far a step may be from steps of 1 example."""
 
     auc: float
     loss: float
@@ -42,7 +42,7 @@ REACH: Mapping[int, Reach] = {
 
 
 class BatchCell(NamedTuple):
-    """Of one learner, in steps of one size, by some shards."""
+    """The quality of a learner, by examples of a step and number of shards."""
 
     auc: float
     loss: float
@@ -50,13 +50,13 @@ class BatchCell(NamedTuple):
 
 
 class LearnerLine(NamedTuple):
-    """Of one model and one optimiser: the cells by examples of a step and number of shards."""
+    """A model and an optimiser: the cells by examples of a step and number of shards."""
 
     learner: Learning
     cells: Mapping[tuple[int, int], BatchCell]
 
     def figures(self) -> Iterator[Figure]:
-        """Each cell, its distance from steps of one example by one shard, and the reach."""
+        """Each cell, its distance from steps of 1 example by 1 shard, and the reach."""
         one = self.cells[1, 1]
         for (step, shards), cell in self.cells.items():
             name = slug("batch", *self.learner, f"{step}x{shards}")

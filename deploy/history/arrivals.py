@@ -21,18 +21,19 @@ from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.table import Table
 from freshrank.feature_actors.streams.table_codec import TableCodec
 
-# Of a reason, what may be another one in each record: texts in quotes, and numbers.
+# Parts of a reason that differ from record to record: quoted texts and numbers.
 _VALUE = re.compile(r"'[^']*'|\b\d[\d.]*")
-# Reasons that are told apart.
+# Reasons that are counted separately; further ones are counted together.
 _MOST_REASONS = 20
 _OTHER = "others"
-# A key that any entity can have: where none can be told, the fault is the value's.
+# A key that is valid for every entity. It is used if the key cannot be read: then the value is at
+# fault.
 _ANY_KEY = b"0"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Records of one topic that can be decoded, in the order of their arrival; at least one."""
+    """The decodable records of a topic (at least one), in the order of their arrival."""
 
     topic: str
     keys: list[bytes | None]
@@ -84,7 +85,7 @@ Arrivals: TypeAlias = Sequence[Arrived]
 
 @dataclass(slots=True)
 class DeadRecords:
-    """Records that are left out for one reason."""
+    """Records that are left out for the same reason."""
 
     count: int
     example: str
@@ -93,7 +94,7 @@ class DeadRecords:
 
 @dataclass(slots=True)
 class DeadReasons:
-    """Why records are left out. Reasons that differ in a value alone are one.
+    """Why records are left out. Reasons that differ only in a value are counted together.
 
     >>> dead = DeadReasons()
     >>> for place, reason in enumerate(["'x' is no time", "'y' is no time", "no key"]):
@@ -105,7 +106,7 @@ class DeadReasons:
     by_words: dict[str, DeadRecords] = field(default_factory=dict)
 
     def count(self, reason: str, place: int, place_of: Callable[[int], str]) -> None:
-        """Count a record; `place_of` tells where that at `place` stands."""
+        """Count a record; `place_of` gives the file and line of the record at `place`."""
         words = _VALUE.sub("_", reason)
         if words not in self.by_words and len(self.by_words) >= _MOST_REASONS:
             words = _OTHER
@@ -122,7 +123,7 @@ class DeadReasons:
             mine.count += dead.count
 
     def lines(self) -> list[str]:
-        """One for each reason, the most frequent first: how many, and the first of them."""
+        """A line for each reason, the most frequent first: its count and its first record."""
         found = sorted(self.by_words.values(), key=lambda one: -one.count)
         return [f"{one.count:,}, the first at {one.example}" for one in found]
 
@@ -137,7 +138,7 @@ class HistoryTally:
     reasons: DeadReasons = field(default_factory=DeadReasons)
     """Theirs."""
     out_of_order: int = 0
-    """Events that are older than one before them in their file."""
+    """Events that are older than an earlier event of their file."""
     topics: set[str] = field(default_factory=set)
     """Of the records."""
     late: int = 0
@@ -180,7 +181,7 @@ class HistoryTally:
     ) -> None:
         """Count rejected records, whose offsets are their numbers, by their reasons.
 
-        `place_of` tells where the record of a number stands.
+        `place_of` gives the file and line of the record with a number.
         """
         for record in rejected:
             self.reasons.count(record.reason, record.offset, place_of)
@@ -206,7 +207,7 @@ class TopicDecoder:
         self._encodes = not isinstance(source.format, Json)
 
     def from_json(self, documents: Sequence[bytes], now_ms: int) -> list[bytes | None]:
-        """The values of records, in the topic's format; one that it cannot hold is empty."""
+        """The values of records in the topic's format; b"" for a value that it cannot hold."""
         if not self._encodes:
             return list(documents)
         values: list[bytes | None] = []

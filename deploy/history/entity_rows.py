@@ -42,7 +42,7 @@ class EntityRows:
     """As they were given."""
     names: Mapping[str, Sequence[str]]
     """By the name of an entity: the canonical keys of the rows; empty where a row lacks a part of a
-    compound one."""
+    compound key."""
     times_ms: Ints
     """int64[n]."""
     lacking: Mapping[str, Sequence[str]]
@@ -52,7 +52,7 @@ class EntityRows:
 def key_columns(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
     """By the name of each entity: the columns of its key, as requests and events name them.
 
-    The entity that requests name comes first. One that is not compound has one column.
+    The entity that requests name comes first. An entity that is not compound has a single column.
     """
     stream = pipeline.stream
     in_json = {one.name: one.encode_name for one in msgspec.structs.fields(stream.event_type)}
@@ -72,8 +72,8 @@ def columns_of_ids(parts: Sequence[str], names: Sequence[str]) -> dict[str, list
 def read_rows(pipeline: Pipeline, given: object, now_ms: int) -> EntityRows:
     """Check rows: a table of Arrow, a data frame, columns by name, or a list of dicts.
 
-    They have the key of one or more entities, and a time in a column ``time`` or in that of the
-    first stream's event time: a timestamp, an ISO-8601 text, or an integer (ms since the Unix
+    They have the keys of entities (at least one), and a time in a column ``time`` or in that of
+    the first stream's event time: a timestamp, an ISO-8601 text, or an integer (ms since the Unix
     epoch, or in the stream's unit). Raises ConfigError that names the row.
     """
     table = _table(given)
@@ -171,7 +171,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _without_fraction(value: object) -> object:
-    """An integer where `value` is a float of one: pandas makes them, beside a missing one."""
+    """`value`; an int for a float without fraction: pandas makes those beside missing ids."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -199,7 +199,7 @@ def _moments(column: pa.ChunkedArray, declared: TimeField) -> list[Any]:
 
 
 def _times_ms(values: Sequence[Any], declared: TimeField, place: str, now_ms: int) -> Ints:
-    """int64[n]: values of one kind as ms. Raises ConfigError that names the row."""
+    """int64[n]: values of the same type as ms. Raises ConfigError that names the row."""
     kind = type(values[0]) if values else int
     if not issubclass(kind, int | str | datetime.datetime) or issubclass(kind, bool):
         raise _no_time(place, 0, f"{values[0]!r} is no time")

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HistoricalFeatures:
-    """Reads the features of a pipeline from a history, in one pass over it.
+    """Reads the features of a pipeline from a history, in a single pass over it.
 
     The memory that it takes is that of the entities' state, of a few thousand records of each file,
     and of the rows that are asked for.
@@ -51,7 +51,7 @@ class HistoricalFeatures:
     settings: Settings
     """Those of the shards bound the state."""
     records: Records | None = None
-    """Reads the files that are given without their topic: the pipeline's file may have one."""
+    """Reads files that are given without their topic; the pipeline may declare it."""
     advanced: Callable[[HistoryTally, int], None] = lambda tally, time_ms: None
     """Called now and then with what was read, and the time that was reached."""
 
@@ -85,9 +85,10 @@ class HistoricalFeatures:
     def of_all(
         self, at_ms: int, entity: str | None = None, columns: Sequence[str] | None = None
     ) -> tuple[pa.Table, HistoryTally]:
-        """A row for each entity that had one at `at_ms`: its key, the time, and its features.
+        """A row for each entity with events until `at_ms`: its key, the time, and its features.
 
-        `entity` is the kind; the one that requests name unless given. Raises ConfigError.
+        `entity` is the name of an entity; by default of that which requests name. Raises
+        ConfigError.
         """
         arrow = import_pyarrow("features")
         keys = key_columns(self.pipeline)
@@ -146,8 +147,8 @@ class HistoricalFeatures:
     ) -> set[str]:
         """The names of the features to give.
 
-        Raises ConfigError for one that there is not; with `fix` of its entity, where that is not
-        asked for.
+        Raises ConfigError for an unknown feature; for a feature of an entity that is not asked for,
+        with `fix`.
         """
         known = [one for entity in asked for one in names_of(self.pipeline.plans[entity])]
         others = {
@@ -186,7 +187,7 @@ class HistoricalFeatures:
         return engines
 
     def _bounds(self) -> ShardSettings:
-        """The bounds of all partitions as those of one."""
+        """The bounds of all partitions together, as those of a single partition."""
         shards, partitions = self.settings.shards, self.settings.kafka.partitions
         return shards.model_copy(
             update={
@@ -232,7 +233,7 @@ def get_historical_features(
     which names file and row, for what cannot be used; records that are no events are counted and
     logged.
     """
-    # A text alone is one, and no list of its letters.
+    # A text alone is a single path or column, and no list of its letters.
     sources = [history] if isinstance(history, str | Path) else history
     names = [columns] if isinstance(columns, str) else columns
     reader = HistoricalFeatures(pipeline, sources, settings or Settings())

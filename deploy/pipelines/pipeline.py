@@ -73,8 +73,8 @@ class Pipeline:
         context refer to the first.
     features
         The feature views; each reads one of the streams. Its entity is that of the stream's key, or
-        one that candidates name, whose key is a field of the events (``item_id``), or a compound
-        one (``Entity("user_category", key=["user_id", "category_id"])``).
+        an entity that candidates name, whose key is a field of the events (``item_id``), or a
+        compound entity (``Entity("user_category", key=["user_id", "category_id"])``).
     tables
         Compacted topics keyed by an entity that candidates name, such as a catalogue of items.
     context
@@ -85,7 +85,7 @@ class Pipeline:
         What makes an example positive: ``Joined`` with the impressions that were served, or
         ``Labelled`` by the event itself.
     model, optimizer
-        What is learned, and how: one of Freshrank's, or any `ModelSpec` and `Optimizer` that the
+        The model and how it learns: Freshrank's, or any `ModelSpec` and `Optimizer` that the
         pipeline's file declares. `optimizer` may be left out: the default needs no tuning.
     crosses
         Pairs and triples of id inputs that are also looked up together
@@ -171,7 +171,7 @@ class Pipeline:
 
     @property
     def plans(self) -> Mapping[str, FeaturePlan]:
-        """The features of each entity, by its name; those of the one that requests name first."""
+        """The features of each entity, by its name; the entity that requests name comes first."""
         return {plan.entity.name: plan for plan in (self.plan, *self.candidate_plans)}
 
     @property

@@ -1,4 +1,4 @@
-"""The examples that shown items give: each item by itself, or the list in which one is chosen."""
+"""The examples that shown items give: each item by itself, or each choice within a list."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Listwise(ShownExamples):
         self._unjoined = unjoined
 
     def shown(self, shown: Columns, shown_ms: Ints) -> LabelledRows:
-        """None: a list without an event tells nothing of its order."""
+        """No examples: a list without an event says nothing about its order."""
         none = np.zeros(0, np.int64)
         return served_examples(at(shown, none), 0.0, none, corrects=False)
 
@@ -84,7 +84,7 @@ class Listwise(ShownExamples):
         """See `ShownExamples`."""
         # In the order of the events; items of one event as `PairPool.match` gives them.
         turns = np.lexsort((-rows, events))
-        waits = np.ones((len(shown["order"]), 4), np.int64)[:, 3]  # laid out as those of a pool
+        waits = np.ones((len(shown["order"]), 4), np.int64)[:, 3]  # strides as those of a pool
         found, turn = _slates(shown["order"], waits, rows[turns])
         return self._examples(at(shown, found), turn, known_ms[turns])
 
@@ -98,7 +98,7 @@ class Listwise(ShownExamples):
         return self.shown(pending.columns(rows[:0]), known_ms)
 
     def _examples(self, columns: Columns, turn: Ints, known_ms: Ints) -> LabelledRows:
-        """Slates one after the other, of the items that were chosen at each `turn`."""
+        """The slates of the items that were chosen at each `turn`, in this order."""
         first = np.diff(turn, prepend=-1) > 0
         self._unjoined.label_alone += len(known_ms) - int(np.count_nonzero(first))
         # All rows of a slate are where its chosen item is: sorted by that, they stay together.
@@ -115,11 +115,11 @@ def at(columns: Columns, rows: Ints) -> dict[str, Array]:
 
 @kernel
 def _slates(order: Ints, waits: Ints, chosen: Ints) -> tuple[Ints, Ints]:
-    """The rows of the slates of chosen ones, and the turn of each: its place among the `chosen`.
+    """The rows of the slates of chosen items, and the turn of each: its place among the `chosen`.
 
     A slate is the chosen row, then those of its list that wait. `order` and `waits` have an entry
-    for each row, of which those of a list are neighbours; the chosen ones do not wait after their
-    turn. One that is chosen alone gives no slate.
+    for each row; rows of a list are neighbours. A chosen row does not wait after its turn. An item
+    that is chosen when nothing else of its list waits gives no slate.
     """
     count = 0
     for row in chosen:

@@ -67,7 +67,7 @@ class Counters:
     tombstones_unknown: int = 0
     """Records that were to delete a row that the table did not have."""
     table_rows_dropped: int = 0
-    """Of the evicted: rows of a table that holds too many entities, the oldest ones."""
+    """Of the evicted: the oldest rows of a table that holds too many entities."""
     dead_table_rows: int = 0
     """Of the dead: records of tables, whatever the reason."""
     dead_no_key: int = 0
@@ -80,11 +80,11 @@ class Counters:
     impressions_outage: int = 0
     """Impressions that were scored while the online store did not answer: they are not joined."""
     impressions_repeated: int = 0
-    """Impressions of requests that were repeated, beside the first of each: they are not joined."""
+    """Further impressions of a repeated request: only the first is joined."""
     negatives_left_out: int = 0
     """Negatives that are not learned from: the label keeps a share of them."""
     examples_of_no_target: int = 0
-    """Events that are no examples: the target has no value, or one beyond float32."""
+    """Events that are no examples: the target has no value, or a value beyond float32."""
     examples_of_no_class: int = 0
     """Events that are no examples: the target has none of the label's classes."""
     examples_of_bad_weight: int = 0
@@ -128,9 +128,9 @@ _MOST_REASON = 200
 class TopicCounts:
     """Counts of a topic's records since its reader was made: no snapshot has them.
 
-    >>> one = TopicCounts(records=5, late=1)
-    >>> one.add(TopicCounts(records=3))
-    >>> one.records, one.late
+    >>> counts = TopicCounts(records=5, late=1)
+    >>> counts.add(TopicCounts(records=3))
+    >>> counts.records, counts.late
     (8, 1)
     """
 
@@ -158,7 +158,7 @@ class TopicCounts:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch did beside its examples, and where reading has to go on."""
+    """The effects of a batch except its examples, and where reading has to go on."""
 
     dead: list[RejectedRecord] = field(default_factory=list)
     """Rejected records."""

@@ -105,7 +105,7 @@ def _feature(found: Mapping[str, FeaturePlace], name: str, kind: str, place: str
 
 
 class Found(NamedTuple):
-    """What a source gives for one query: ``m`` items, the best first."""
+    """The answer of a source to a query: ``m`` items, the best first."""
 
     slots: Ints
     """int64[m], each once."""
@@ -129,7 +129,7 @@ class Ask(NamedTuple):
 
 
 class SourceIndex(ABC):
-    """The index of one source in one replica, over the slots of a catalogue.
+    """The index of a source in a replica, over the slots of a catalogue.
 
     `take` and `forget` keep what was read of items; `rebuild` makes of it what `find` answers from.
     `rebuild` may run in a thread of its own: it reads arrays that others write single numbers of,
@@ -139,12 +139,12 @@ class SourceIndex(ABC):
     features: Sequence[FeaturePlace] = ()
     """What it has to be given of the items' rows."""
     bytes_per_item: int = 0
-    """About how much memory it takes for an item, beside what it is given of the rows."""
+    """About how many bytes it takes for an item, in addition to the rows that it is given."""
 
     def take(self, slots: Ints, blocks: Mapping[str, FeatureBlock]) -> bool:
         """Note what was read for items; `blocks` are by the names of the tables.
 
-        Returns whether it is other than before: else the index need not be made anew.
+        Returns whether it has changed: else the index need not be rebuilt.
         """
         return False
 
@@ -158,13 +158,13 @@ class SourceIndex(ABC):
     def forget(self, slots: Ints) -> bool:
         """Note that the catalogue has changed, and that `slots` have other items than before.
 
-        Returns whether the index is to be made anew.
+        Returns whether the index has to be rebuilt.
         """
         return True
 
     @abstractmethod
     def rebuild(self) -> None:
-        """Make the index anew."""
+        """Build the index from what `take` and `forget` have noted."""
 
     def totals(self, recent: Ints) -> Found:
         """What both `find` and `weigh` are made from, so that it is computed once for both."""
@@ -222,7 +222,7 @@ def first_allowed(order: Ints, allowed: Bools, most: int) -> Ints:
         looked *= 4
 
 
-# Of numbers that the greatest are looked for among, the share that tells about where these begin.
+# To find the greatest numbers, every so many-th is looked at first: that bounds where these begin.
 _SAMPLED = 16
 
 
@@ -253,9 +253,9 @@ it would tell the many weak items apart, and not the few that a list begins with
 def relative_weights(found: Found, slots: Ints) -> Doubles:
     """float64[n]: the weights of the items in `slots` in tens of the mean weight; 0: not `found`.
 
-    So they mean the same for an entity that touched much and for one that touched little; as shares
-    of the greatest they would be large where all items are alike. `found` is in the order of its
-    slots.
+    So they mean the same for entities that touched much and for entities that touched little; as
+    shares of the greatest they would be large where all items are alike. `found` is in the order
+    of its slots.
 
     >>> found = Found(np.array([2, 5, 8]), np.array([5.0, 1.0, 3.0]))
     >>> relative_weights(found, np.array([8, 3, 2])).round(2).tolist()

@@ -18,11 +18,11 @@ from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.shard.partition_writer import PartitionWriter, WriterState
 
 # After a flush the writer rests as long as the flush took, at most so many seconds: an idle
-# store gets each row at once, a busy one gets each row less often.
+# store gets each row at once, a busy store gets each row less often.
 LONGEST_REST_S = 0.1
 # So many rows are written of all partitions at once: an answer comes in between two steps of the
-# shard, and a partition would else wait for the answers to all before it. More are written of one
-# partition after the other, so that readers of the store wait for one write at most.
+# shard, and a partition would else wait for the answers to all before it. More are written
+# partition by partition, so that readers of the store wait for a single write at most.
 FEW_ROWS = 10_000
 # Seconds between two parts of a sweep: each takes some milliseconds of the store.
 SWEEP_EVERY_S = 0.5
@@ -38,7 +38,7 @@ class OnlineWriter:
     Parameters
     ----------
     epoch
-        Of this shard's start: the store refuses writers with a lower one from then on.
+        Of this shard's start: the store refuses writers of a lower epoch from then on.
     sweep_s
         Seconds in which each row is looked for in the store.
     """
@@ -115,7 +115,7 @@ class OnlineWriter:
                 await self._clock.sleep(away.next_s())
 
     async def flush(self) -> None:
-        """Write all that is dirty now, of one partition after the other.
+        """Write all that is dirty now, partition by partition.
 
         Raises Unavailable; what was not written stays dirty.
         """
@@ -175,7 +175,7 @@ class OnlineWriter:
 
 
 class _StoreMemory:
-    """Whether the store has room: one alert when it refuses rows, or removes some to make room."""
+    """Whether the store has room; sends an alert when it refuses rows or removes some for room."""
 
     def __init__(self, store: OnlineStore, clock: Clock, alerts: AlertSink | None) -> None:
         self._store = store

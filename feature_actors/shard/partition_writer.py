@@ -1,4 +1,4 @@
-"""The rows of one partition on their way to the online store, which it has to claim first."""
+"""Writes the rows of a partition to the online store, after it has claimed the partition there."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from freshrank.feature_actors.state.tracked_table import TrackedRows
 MOST_ROWS = 2000
 
 RowsWritten: TypeAlias = Callable[[int, Ints], None]
-"""Takes how many rows were written, and int64[m]: of those that an event has changed, the time of
-the newest one."""
+"""Takes how many rows were written, and int64[m]: for each row that an event has changed, the time
+in ms of its newest event."""
 
 
 class WriterState(Enum):
@@ -69,8 +69,8 @@ class PartitionWriter:
     Parameters
     ----------
     epoch
-        Of the shard's start: the store refuses writers with a lower one. After a call that was not
-        answered it is one more: tries are further apart than the milliseconds of starts.
+        Of the shard's start: the store refuses writers of a lower epoch. It grows by 1 after a call
+        that was not answered: tries are further apart than the milliseconds of starts.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class PartitionWriter:
         """By table, int64[m] slots whose rows were sent and are not confirmed."""
         self.state = WriterState.UNCLAIMED
         self._filled = False
-        """Whether the store was told that it has every row."""
+        """Whether the store is marked as having every row."""
         self._fillings = 0
         """How often the store turned out to have no rows."""
         self._restored_ms = self._newest_ms()
@@ -108,7 +108,7 @@ class PartitionWriter:
 
         Raises Unavailable, and ProgressError when a writer with a higher epoch has claimed.
         """
-        async with self._claiming:  # a claim that comes after one of a later epoch is refused
+        async with self._claiming:  # a claim is refused after a claim of a later epoch
             await self._claim()
 
     async def _claim(self) -> None:
@@ -186,7 +186,7 @@ class PartitionWriter:
         return len(places)
 
     def _newest_ms(self) -> int:
-        """The time of the newest event; of one that is ahead of the clock, that of now."""
+        """The time in ms of the newest event, at most that of now (some clocks are ahead)."""
         return min(self._partition.newest_event_ms, self._clock.now_ms())
 
     async def _write(self, table: TrackedRows, slots: Ints, written: RowsWritten) -> None:
@@ -232,7 +232,7 @@ class PartitionWriter:
         """Have the store refuse what was sent and not answered: it may come after later calls.
 
         It would bring back the row of an entity that was deleted meanwhile, for as long as the
-        store keeps rows that nobody refreshes, or an older state of one that has changed.
+        store keeps rows that are not refreshed, or an older state of a changed row.
         """
         self._epoch += 1
         if self.state is not WriterState.UNCLAIMED:

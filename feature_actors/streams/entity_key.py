@@ -1,4 +1,4 @@
-"""The keys of entities as requests give them: one text stands for each entity."""
+"""The keys of entities as requests give them: each entity has exactly one text."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EntityKey:
         self.integer = fields[name].kind is Kind.INTEGER
         self.in_json: Any = self.of_event
         """Its type in the JSON of a request. The text of an integer is for `canonical` to check:
-        a decoder would tell the pattern of the schema, which nobody can read."""
+        a decoder would answer with the regular expression of the schema."""
         self.in_path: Any = self.of_event
         """Its type in a path, where all is text."""
         if self.integer:
@@ -76,7 +76,7 @@ class EntityKey:
             self.in_json = self.of_event | self.in_path
 
     def canonical(self, key: str | int) -> str:
-        """The one text of a key. Raises BadRecord where it is none that an event may have."""
+        """The canonical text of a key. Raises BadRecord for a key that no event may have."""
         if self.integer and isinstance(key, str):
             if len(key) > _MOST_DIGITS or not _INTEGER.fullmatch(key):
                 shown = key if len(key) <= _MOST_SHOWN else f"{key[:_MOST_SHOWN]}..."
@@ -160,7 +160,7 @@ class CompoundKey:
         return [part.name for part in self._parts]
 
     def canonical(self, key: str | int) -> str:
-        """The one text of an id (`compound_ids`). Raises BadRecord where no event may have it."""
+        """The canonical text of an id (`compound_ids`). Raises BadRecord as above."""
         given = parts_of(str(key), len(self._parts))
         found = []
         for part, text in zip(self._parts, given, strict=True):
@@ -176,7 +176,7 @@ class CompoundKey:
 
 
 def path_type(keys: Iterable[EntityKey | CompoundKey]) -> Any:
-    """Return the type of an id of one of several entities in a path.
+    """Return the type of an id in a path, which may be of any of several entities.
 
     It describes them all and admits any text, which `canonical` of the right one checks.
 
@@ -189,8 +189,8 @@ def path_type(keys: Iterable[EntityKey | CompoundKey]) -> Any:
     >>> user = Entity("user", key="user")
     >>> visits = Stream("visits", id="visit_id", time="at", key=user, schema=Visit)
     >>> pair = CompoundKey(visits.event_type, visits.fields, "user+shelf")
-    >>> one = path_type([EntityKey(visits.event_type, visits.fields, "user"), pair])
-    >>> len(msgspec.json.schema(one)["anyOf"]), msgspec.convert("7:left", one)
+    >>> id_type = path_type([EntityKey(visits.event_type, visits.fields, "user"), pair])
+    >>> len(msgspec.json.schema(id_type)["anyOf"]), msgspec.convert("7:left", id_type)
     (2, '7:left')
     """
     forms = [msgspec.json.schema(key.in_path) for key in keys]

@@ -78,7 +78,7 @@ class Entity:
 
 
 def require_plain_key(fields: Fields, entity: object, place: str) -> None:
-    """Raise ConfigError unless one field identifies `entity`, which each record has."""
+    """Raise ConfigError unless `entity` is keyed by a single field, which each record has."""
     if not isinstance(entity, Entity):
         raise ConfigError(
             f"{place}.key", f"{entity!r} is no entity", 'Write key=Entity("user", key="user_id").'
@@ -122,7 +122,7 @@ class Stream:
     topic: str
     _: KW_ONLY
     id: str
-    """The field (str or int) that tells an event from every other: for deduplication."""
+    """The field (str or int) with the unique id of an event, for deduplication."""
     time: str
     """The field with the event time: an int since the Unix epoch, an ISO-8601 text (str), or a
     `datetime`."""
@@ -194,16 +194,16 @@ class Stream:
 
     @property
     def posted_type(self) -> type[msgspec.Struct]:
-        """`event_type` without any other fields: one that is posted is a misspelt one."""
+        """`event_type` that refuses other fields: in a posted event these are misspelt."""
         schema = one_struct(self.schema, f"{self!r}.schema")
         return event_type(schema, self.time, (self.id, self.log_key.key), closed=True)
 
     def keyed_by(self, entity: Entity) -> Stream:
-        """Its records, of `entity`, whose key is one of its fields, or several.
+        """Its records keyed by `entity`, whose key is a field of the stream, or several.
 
         They are copies of what the shards of its own key read, too, and reject. Of a compound
-        entity that the stream's own key is a part of they are the records themselves: all of one
-        such entity lie in the partition of its `owner`.
+        entity that the stream's own key is a part of they are the records themselves: all records
+        of such an entity lie in the partition of its `owner`.
 
         >>> class Play(msgspec.Struct):
         ...     play_id: str
@@ -230,7 +230,7 @@ class Stream:
     def owner(self) -> Entity | None:
         """The entity that keys the records, where `key` is a compound one that has it as a part.
 
-        Who is forgotten by a tombstone is the owner, with all compound entities of which it is one.
+        A tombstone forgets the owner, with all compound entities that it is a part of.
         """
         own = self.record_key
         return own if own is not None and own.key in self.key.parts else None

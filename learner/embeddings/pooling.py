@@ -1,4 +1,4 @@
-"""From the ids of a batch to one vector per field and back: the one pooling, and its transpose.
+"""Pooling from the ids of a batch to a vector per field, and its transpose.
 
 Each field of a row is the mean over the field's ids that are present (not 0); a field without
 any is the zero vector. Axes: ``n`` rows, ``f`` id columns, ``F`` fields, ``u`` distinct ids,
@@ -25,7 +25,7 @@ class Distinct(NamedTuple):
     keys: Ints
     """int64[u], ascending."""
     where: Ints
-    """int64[n, f]: the place of each id in `keys`; `ABSENT` for an absent one."""
+    """int64[n, f]: the place of each id in `keys`; `ABSENT` for an absent id."""
 
 
 def field_starts(layout: InputLayout) -> Ints:
@@ -131,7 +131,7 @@ def pool(rows: Floats, where: Ints, starts: Ints, width: int | None = None) -> F
     rows
         float32[m, w], or wider where `width` is given.
     where
-        int64[n, f]: the place in `rows` of each id's row; `ABSENT` for an absent one.
+        int64[n, f]: the place in `rows` of each id's row; `ABSENT` for an absent id.
     starts
         See `field_starts`.
     width
@@ -169,7 +169,7 @@ def scatter(
 
     Returns these ids' numbers int64[t], the sum over the ``n`` examples, float32[t, w], the sum of
     the squares of each example's part, float32[t, w], and the number of parts, float32[t]. An id
-    that a bag has several times has one part, the sum of theirs.
+    that a bag has several times has a single part, the sum over its occurrences.
     """
     touched = _list_touched(index, places)
     sums = np.zeros((len(touched), upstream.shape[2]), np.float32)

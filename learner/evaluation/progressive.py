@@ -2,7 +2,7 @@
 
 Each example is judged by the score that was served, and by that of the reference model, a copy
 frozen earlier. The difference of their losses is the value of learning online. An example that
-corrects another one takes that one back.
+corrects an earlier example takes that back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from freshrank.learner.models.losses import Loss
 # Examples behind the recent metrics: enough for a steady AUC with few positives, few enough to show
 # drift within a minute.
 _RECENT = 20_000
-# The examples predicted highest, of which the share of positives is told: lists to look through.
+# Numbers of examples predicted highest, of which the share of positives is given: lists that a
+# person can look through.
 PRECISION_AT = (100, 1_000)
 
 
@@ -91,13 +92,13 @@ class ScoredExamples(NamedTuple):
     live: Floats
     """What was served, or else the prediction of the weights that had not learned it."""
     reference: Floats | None
-    """Of the reference model; None without one."""
+    """Of the reference model; None without a reference model."""
     counts: Floats | None = None
     """Their weights, or -1 for an example of before that is taken back; None where all are 1."""
 
 
 def scored_examples(gradient: Gradient) -> ScoredExamples:
-    """The examples of a gradient; of a correction two, one of which takes another back."""
+    """The examples of a gradient; a correction gives two: one to add, one to take back."""
     labels, live, corrects = gradient.labels, gradient.scores, gradient.corrects
     reference = gradient.reference_scores
     if gradient.served is not None:
@@ -197,7 +198,7 @@ class ProgressiveValidation:
         """AUC, mean loss and more (None where undefined), and the number of examples behind them.
 
         The means of the loss go by its name, which `objective` gives: ``log_loss``,
-        ``log_loss_live``, ... `measure` names what tells the quality beside the loss: ``auc`` of
+        ``log_loss_live``, ... `measure` names the quality in addition to the loss: ``auc`` of
         labels that are 0 or 1, ``accuracy`` of classes, ``mean_absolute_error`` of numbers,
         ``mean_reciprocal_rank`` of slates.
         """

@@ -2,11 +2,11 @@
 
 What is learned from examples must not depend on how many come at once. A gradient whose examples
 were all differentiated at the same weights says the same thing as many times as there are examples:
-a user's fifty ratings in a row, or the base rate that a young model does not know yet. Steps of one
-example each correct what those before have left. So the examples are learned here as they come, by
-the learner's own optimiser, on copies of the rows; the gradient that is sent is the sum over
-examples of which each knows what the earlier ones have taught (importance weight aware, as in
-Karampatziakis and Langford, UAI 2011, by their order instead of in closed form).
+a user's fifty ratings in a row, or the base rate that a young model does not know yet. Steps of a
+single example each correct what earlier steps have left. So the examples are learned here as they
+come, by the learner's own optimiser, on copies of the rows; the gradient that is sent is the sum
+over examples, each differentiated at weights that have learned the earlier examples (importance
+weight aware, as Karampatziakis and Langford, UAI 2011, by their order instead of in closed form).
 
 Where examples tell each other little, which is the rule for a model that has learned for a while,
 they are taken at once: how long a part may be is measured, not set.
@@ -20,7 +20,7 @@ from freshrank.actors.kernels.compile import kernel
 from freshrank.actors.messages import Floats
 
 # A part that takes back more than this share of the decrease that it promises is learned in
-# shorter ones: of the steps of a model that has learned for a while few have to be.
+# shorter parts: few steps of a model that has learned for a while need that.
 _MOST = 0.15
 # Down to so few examples, which are halved only where they go beyond the minimum; more where the
 # dense weights are so many that their own work, which is done once a part, outweighs that.
@@ -56,7 +56,7 @@ class PartLengths:
         self.next = 1 if young else examples
 
     def accepts(self, length: int, overshoot: float) -> bool:
-        """Whether a part stands as it is; settles the length of the next one, or of the same."""
+        """Whether a part is kept; sets the length of the next try."""
         if length > 1 and overshoot > (_MOST if length > self._fewest else 1.0):
             half = length // 2
             self.next = min(self._fewest, half) if length == self._all else half
@@ -86,7 +86,7 @@ def overshoot(moved: Floats, before: Floats, after: Floats) -> float:
     `moved` are the changes of its outputs, `before` and `after` the residuals of its examples.
     1: it ends at the minimum of the loss along its way (`StepBound`).
 
-    >>> moved, before, after = (np.array([one], np.float32) for one in (-0.5, 0.5, 0.25))
+    >>> moved, before, after = (np.array([x], np.float32) for x in (-0.5, 0.5, 0.25))
     >>> overshoot(moved, before, after).__round__(2)
     0.5
     """

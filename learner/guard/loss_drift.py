@@ -29,7 +29,7 @@ _FALSE_ALARM = 1e-9
 # Factor on the variance. Examples of a user arrive together and depend on each other, so four
 # examples count as a single independent example.
 _TOGETHER = 4.0
-# The limit on examples of one label in a row that lets all of them count.
+# The limit on examples of the same label in a row that lets all of them count.
 NO_LIMIT = 1 << 62
 # Sums over a set of examples begin with count, loss and squared loss; moments of labels follow.
 _MOMENTS = 3
@@ -46,7 +46,7 @@ def _totals(
 ) -> tuple[Doubles, int, bool]:
     """Sums over examples; `moments` as of `label_moments`, `losses` as of `losses_of`.
 
-    Before them `run` examples of one label came in a row: positives, or where it is below 0
+    Before them `run` examples of the same label came in a row: positives, or if it is below 0
     negatives. `limits` are those of negatives and of positives.
 
     Gives float64[2, 3 + m]: the sums of the examples that count, and of those beyond their limit in
@@ -87,9 +87,9 @@ class LossDriftDetector:
 
     Shown items are negatives at once, and corrected when they are clicked (`Examples.corrects`). So
     after the traffic pauses only positives arrive for a while, and only negatives when it goes on:
-    neither is a sign of a worse loss. When more of one label arrive in a row than chance explains,
-    the further ones wait. The detector drops them when the other label arrives, and counts them
-    when it does not arrive for `label_delay_ms`.
+    neither is a sign of a worse loss. When more of the same label arrive in a row than chance
+    explains, the further examples wait. The detector drops them when the other label arrives, and
+    counts them when it does not arrive for `label_delay_ms`.
 
     A change of the label rate is hardly ever detected: where positives become more frequent, the
     allowed loss grows with the loss of the best constant prediction (`Loss.of_constant`; for the
@@ -138,7 +138,7 @@ class LossDriftDetector:
 
     @property
     def normal(self) -> float:
-        """The mean loss of the reference; 0 before there is one."""
+        """The mean loss of the reference; 0 before there is a reference."""
         return _ratio(float(self._reference[1]), float(self._reference[0]))
 
     def add(
@@ -236,7 +236,7 @@ class LossDriftDetector:
         """Return the numbers of negatives and of positives in a row that chance explains.
 
         Before the first example of the reference that is no positive. There is no limit while the
-        reference has fewer than `WARM_UP` examples, or only one label.
+        reference has fewer than `WARM_UP` examples, or a single label.
         """
         examples, positives = self._reference[0], self._reference[_MOMENTS]
         if examples == 0:

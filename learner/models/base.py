@@ -1,10 +1,10 @@
-"""What a model is to the rest of the system: a specification, bound to its inputs.
+"""The interface of models: a specification, bound to its inputs.
 
-A user names a `ModelSpec` in a pipeline; `bind` settles all sizes and gives a `Model`: one flat
-vector of dense weights (``p``), one table of rows (``w`` wide) that ids point to, and the functions
+A user names a `ModelSpec` in a pipeline; `bind` settles all sizes and gives a `Model`: a flat
+vector of dense weights (``p``), a table of rows (``w`` wide) that ids point to, and the functions
 that turn both into an output for each row of inputs. A row of inputs is a vector of dense inputs
-``x`` (``d``) and one pooled table row (`freshrank.learner.embeddings.pooling`) for each of the
-``F`` id fields. What the output means is said by the model's `Loss`.
+``x`` (``d``) and a pooled table row (`freshrank.learner.embeddings.pooling`) for each of the
+``F`` id fields. The model's `Loss` defines the meaning of the output.
 
 A pipeline file may declare a model of its own: any object with these members will do.
 """
@@ -47,7 +47,7 @@ class Model(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the weights of one model could not be used by the other."""
+        """Differs between models that cannot use the weights of each other."""
         ...
 
     @property
@@ -88,7 +88,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class WithLinearPart(Protocol):
-    """A model whose outputs have a linear part, beside which there may be others.
+    """A model whose outputs have a linear part, and maybe others.
 
     That is the bias (the first dense weight), the dense inputs times the dense weights after it,
     and the first column of each field's pooled row.
@@ -114,7 +114,7 @@ class ModelSpec(Protocol):
 
 
 def weights_fingerprint(model: Model) -> str:
-    """What weights of `model` are told apart by: its own, and how the learner cleans its inputs."""
+    """The fingerprint of `model` and of how the learner cleans its inputs."""
     cleaning = model.layout.cleaning
     if not cleaning:
         return model.fingerprint
@@ -130,7 +130,7 @@ def first_weights(layout: InputLayout) -> Floats:
     """float32[d]: what a linear weight of each dense input starts at.
 
     Zero, but for those that are favourable. A model learns from what it has ranked first: with no
-    idea of what speaks for an item it shows the wrong ones, and nothing tells it so.
+    idea of what speaks for an item it shows the wrong items, and gets no clicks to learn from.
 
     >>> first_weights(InputLayout(("price", "co_visited"), (), favourable=("co_visited",))).tolist()
     [0.0, 1.0]

@@ -1,4 +1,4 @@
-"""Adagrad that finds its rates: by the number of inputs, and by what larger ones would have done.
+"""Adagrad that finds its rates: by the number of inputs, and by the effect of larger rates.
 
 Two things decide about a good rate of a weight, and neither is known when a pipeline is written.
 
@@ -27,9 +27,9 @@ from freshrank.learner.optimizers.base import OF_PROBABILITY, SummedRows, check_
 from freshrank.learner.optimizers.penalties import Penalty, shrunk
 from freshrank.learner.optimizers.scheduled import PenalizedOptimizer
 
-# Of the linear weights of all inputs together, of one of them at most (an id alone has to average
-# its own noise), and of each column of an embedding. They were chosen by the streams of the benches
-# `online` and `delay`, as were those below.
+# The rate of the linear weights of all inputs together, the greatest of a single weight (an id
+# alone has to average its own noise), and that of each column of an embedding. These and the
+# constants below were chosen by the streams of the benches `online` and `delay`.
 OF_ALL_INPUTS, OF_ONE_INPUT, OF_EMBEDDINGS = 4.5, 0.7, 0.1
 
 
@@ -43,7 +43,7 @@ class RowRates(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Dense weights with one rate: its logarithm is in the row's state, and moves."""
+    """Dense weights that share a rate, whose logarithm is in the row's state and adapts."""
 
     begin: int
     end: int
@@ -159,8 +159,8 @@ class AutoAdagrad(PenalizedOptimizer):
 
     >>> optimizer = AutoAdagrad().for_model(8, linear=1, curvature=OF_PROBABILITY)
     >>> row = np.zeros((1, 1 + optimizer.state_width(1)), np.float32)
-    >>> one = np.ones((1, 1), np.float32)
-    >>> optimizer.update(row, np.array([0]), SummedRows(one, one, one[0]))
+    >>> ones = np.ones((1, 1), np.float32)
+    >>> optimizer.update(row, np.array([0]), SummedRows(ones, ones, ones[0]))
     >>> row.round(2).tolist()
     [[-0.25, 1.0]]
     """

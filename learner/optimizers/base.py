@@ -1,10 +1,10 @@
-"""What an optimiser is to the rest of the system.
+"""The interface of optimisers.
 
-An optimiser is a kernel over rows of ``[weights (w) | state]``. The dense vector is one such row,
-each row of the keyed table another; all state starts at zero and lies in the row, so a checkpoint,
-an eviction and a rollback move it with the weights. Only rows that have a gradient are given: its
-sum over the examples of a step, and the sum of their squares. An optimiser that adapts its rates by
-squares learns the same, about, whether it is given examples one by one or by the hundred.
+An optimiser is a kernel over rows of ``[weights (w) | state]``. The dense vector is such a row,
+and so is each row of the keyed table; all state starts at zero and lies in the row, so that a
+checkpoint, an eviction and a rollback move it with the weights. Only rows that have a gradient are
+given: its sum over the examples of a step, and the sum of their squares. An optimiser that adapts
+its rates by squares learns about the same from examples given singly or by the hundred.
 
 A pipeline file may declare an optimiser of its own: any object with these members will do.
 """
@@ -22,7 +22,7 @@ from freshrank.actors.messages import Floats, Ints
 class SummedRows(NamedTuple):
     """The gradients of ``u`` rows over the examples of a step.
 
-    With `counts` an optimiser may do in one step what it would do in as many of one example.
+    With `counts` a step may do what so many steps of a single example would do.
     """
 
     sums: Floats
@@ -79,7 +79,7 @@ class SelfTuned(Protocol):
     """An `Optimizer` whose rates depend on the model, and whose dense weights have more state."""
 
     def for_model(self, inputs: int, linear: int, curvature: float) -> Optimizer:
-        """The same, with state of one width, for a model of so many dense inputs and id fields.
+        """The same, with state of a fixed width, for a model of so many dense inputs and id fields.
 
         The first `linear` columns of its table's rows are linear weights, the others embeddings.
         `curvature` is the second derivative of the loss by an output, at most: `OF_PROBABILITY` or
@@ -94,12 +94,12 @@ class SelfTuned(Protocol):
 
 @runtime_checkable
 class KeepsSquares(Optimizer, Protocol):
-    """An `Optimizer` whose state tells how much each weight has seen."""
+    """An `Optimizer` whose state says how much each weight has learned from."""
 
     def squares(self, rows: Floats, width: int) -> Floats:
         """float32[m, w]: the sum over the examples of each weight's squared gradient.
 
-        `rows` float32[m, w + state] are of the table (or the one of the dense weights), with
+        `rows` float32[m, w + state] are of the table (or the row of the dense weights), with
         `width` weights.
         """
         ...

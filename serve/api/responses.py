@@ -36,10 +36,10 @@ class FeatureInfo(msgspec.Struct):
 
 
 class CandidateRows(msgspec.Struct):
-    """The rows that the candidates have in one table: of the item's catalogue, for example."""
+    """The rows that the candidates have in a table: of the item's catalogue, for example."""
 
     source: Literal["online", "new", "stale", "outage"]
-    """The worst source of these rows (see `FeatureInfo`); ``new``: no candidate has one."""
+    """The worst source of these rows (see `FeatureInfo`); ``new``: no candidate has a row."""
     missing: list[int]
     """Indices of the candidates without a row: their numbers have no value, and their ids are
     absent."""
@@ -64,14 +64,14 @@ class ScoreAnswer(msgspec.Struct):
     model: ModelInfo
     features: FeatureInfo
     scores: list[float | None]
-    """Predictions in the order of the candidates; of most models, probabilities of label 1, of one
-    of several classes that of the likeliest. None for those that were skipped."""
+    """Predictions in the order of the candidates: of most models, probabilities of label 1; of a
+    model of several classes, the probability of the likeliest. None for skipped candidates."""
     ranking: list[int]
-    """Indices of the candidates that were scored, best first. The first ones are drawn where the
-    arm of an experiment explores."""
+    """Indices of the candidates that were scored, best first. Where the arm of an experiment
+    explores, the first of them are drawn."""
     probabilities: list[dict[str, float] | None] | msgspec.UnsetType = msgspec.UNSET
     """Of each candidate, the probability of each class by its name; absent where the model gives
-    one score."""
+    a single score."""
     candidate_rows: dict[str, CandidateRows] | msgspec.UnsetType = msgspec.UNSET
     """By the topic that fills the rows; absent where the candidates of a pipeline have none."""
     skipped: list[SkippedCandidate] | msgspec.UnsetType = msgspec.UNSET
@@ -101,7 +101,7 @@ class ForgetAnswer(msgspec.Struct):
     entity: str
     id: str
     positions: list[Position]
-    """Of its tombstones, one in each stream."""
+    """Of its tombstones, each in another stream."""
 
 
 class FeaturesAnswer(FeatureInfo, kw_only=True):
@@ -117,7 +117,7 @@ class FeaturesAnswer(FeatureInfo, kw_only=True):
 
 
 class EntityEvent(msgspec.Struct):
-    """One event of an entity, as its topic holds it."""
+    """An event of an entity, as its topic holds it."""
 
     topic: str
     partition: int
@@ -148,7 +148,7 @@ class EntityEventsAnswer(msgspec.Struct):
     events: list[EntityEvent]
     """Newest first, by the broker's time."""
     scanned: list[ScannedTopic]
-    """One for each topic of events."""
+    """An entry for each topic of events."""
 
 
 class ModelAnswer(ModelInfo, kw_only=True):
@@ -167,15 +167,15 @@ class ModelAnswer(ModelInfo, kw_only=True):
 
 
 class LimitsInfo(msgspec.Struct):
-    """How much one request may hold."""
+    """The largest size of a request."""
 
     body_bytes: int
     candidates: int
     explained: int
-    """Candidates in one POST /v1/explain."""
+    """Candidates in a POST /v1/explain."""
     events: int
     batch: int
-    """Requests in one POST /v1/score/batch."""
+    """Requests in a POST /v1/score/batch."""
     batch_candidates: int
     """Candidates of all these requests together."""
 
@@ -206,7 +206,7 @@ class PipelineAnswer(msgspec.Struct):
     streams: list[str]
     """The topics of events."""
     event_schema: dict[str, Json]
-    """JSON schema of one event of the first stream."""
+    """JSON schema of an event of the first stream."""
     event_schemas: dict[str, dict[str, Json]]
     """By topic: the same of each of `streams`."""
     samples: dict[str, Json]
@@ -217,7 +217,7 @@ class PipelineAnswer(msgspec.Struct):
     catalogue: CatalogueInfo | None
     """Of POST /v1/recommend and /v1/similar; None: the pipeline has neither."""
     classes: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """The classes that the model tells apart; absent where it gives one score."""
+    """The classes that the model predicts; absent where it gives a single score."""
 
 
 class HealthAnswer(msgspec.Struct):
@@ -250,7 +250,7 @@ class ErrorAnswer(msgspec.Struct):
 
 
 class BatchEntry(msgspec.Struct):
-    """The answer to one of the requests of a batch: `answer` or `error`."""
+    """The answer to a request of a batch: `answer` or `error`."""
 
     status: int
     """The HTTP status that the request would have had by itself."""

@@ -2,8 +2,8 @@
 
 Two loads are held below a bound each. *Ongoing requests* are what replicas work on and what waits
 inside them: by Little's law their mean is the rate of requests times the seconds that each takes,
-so their sum tells how many replicas would share it, whatever their number is now. *The 99th
-percentile* of the time to answer tells that replicas are too slow, but not how many more would do:
+so their sum gives the number of replicas to share it, whatever their number is now. *The 99th
+percentile* of the time to answer says that replicas are too slow, but not how many more would do:
 it adds one at a time.
 """
 
@@ -27,7 +27,7 @@ share and the bounds nothing changes, so that noise moves no replica."""
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one replica has reported of the last seconds."""
+    """The report of a replica on the last seconds."""
 
     ongoing: float
     """Mean number of requests that it worked on at a time."""
@@ -48,7 +48,7 @@ class ScalingBounds:
     p99_ms: float
     """Of the time to answer, of each replica."""
     down_after_s: float
-    """For so long a replica has to be one too many before it is removed."""
+    """For so long a replica has to be unnecessary before it is removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The standard health service of gRPC (``grpc.health.v1.Health``): ready means SERVING.
 
-Its two messages have one field each. They are made here: the package with them
-(`grpcio-health-checking`) takes the newest protobuf only, and answers from a table that somebody
-has to keep up to date. As `GET /readyz`, it asks nobody for a key.
+Its two messages have a single field each. They are made here: the package with them
+(`grpcio-health-checking`) needs the newest protobuf, and answers from a table that its caller has
+to keep up to date. As `GET /readyz`, it needs no key.
 
 Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -31,7 +31,7 @@ HEALTH_SERVICE = "grpc.health.v1.Health"
 """The name of the service that answers."""
 
 SERVICES = ("", f"{PACKAGE}.{SERVICE}")
-"""The names of services whose health is told; the empty one is that of the server as a whole."""
+"""The names of services that have a health; the empty name is the server as a whole."""
 
 EVERY_S = 1.0
 """Seconds for which an answer counts: however many ask, readiness is looked at once in them."""
@@ -43,7 +43,7 @@ class Health(IntEnum):
     SERVING = 1
     NOT_SERVING = 2
     SERVICE_UNKNOWN = 3
-    """Told to those that watch; who asks once is refused."""
+    """The answer to a `Watch` of an unknown service; a `Check` of it is refused."""
 
 
 class HealthCalls:
@@ -89,7 +89,7 @@ class HealthCalls:
                     await self._drained.wait()
 
     def drain(self) -> None:
-        """Be out of service from now on, and end what watches once it has been told."""
+        """Be out of service from now on: send that to each `Watch`, then end it."""
         self._drained.set()
 
     async def _health(self) -> Health:

@@ -3,8 +3,8 @@
 Serve has a gRPC ingress of its own, which is not used: it needs code that protobuf's compiler has
 generated, handles each call in Python before the replica does, has no TLS, and binds the ports of
 replicas and of its proxy to every address. Here nothing stands between client and replica. Several
-replicas of one machine share the port, among which the kernel deals out connections; when one
-stops, its clients are told to connect again, and its calls are answered before.
+replicas of one machine share the port, among which the kernel deals out connections; a replica
+that stops answers its calls, and has its clients connect again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class GrpcServer:
     port
         Where it listens, on the host of the settings.
     most_bytes
-        Of the message of one call.
+        Of the message of a call.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class GrpcServer:
     async def stop(self) -> None:
         """Take no more calls, and wait for those that go on, at most for seconds.
 
-        Those that watch its health are told before.
+        Before that each `Watch` of its health gets the news.
         """
         self._health.drain()
         await self._server.stop(_STOP_S)
@@ -180,7 +180,7 @@ class _Renewal:
         self._seen = self._changed_ns()
 
     def look(self) -> grpc.ServerCertificateConfiguration | None:
-        """The certificate, if it is another one; a wrong one leaves that of before."""
+        """The certificate, if it has changed; a wrong file leaves the certificate of before."""
         changed_ns = self._changed_ns()
         if changed_ns == self._seen:
             return None

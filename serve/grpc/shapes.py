@@ -48,7 +48,7 @@ class Message:
     about: str = ""
     fields: list[MessageField] = field(default_factory=list)
     boxed: bool = False
-    """Whether it only stands around the value of its one field, which JSON has without it."""
+    """Whether it only wraps the value of its single field, which JSON has without it."""
 
     @property
     def label(self) -> str:
@@ -100,11 +100,11 @@ def _value() -> Message:
 
 
 VALUE: Final = _value()
-"""The message of what may be of several types; one of its fields is set, or none for null."""
+"""The message of a value of several types: a single field is set, or none for null."""
 
 
 class Shapes:
-    """Makes the messages of types, each once; messages of one name are those of one type.
+    """Makes the messages of types, each once; messages of the same name are of the same type.
 
     >>> class Item(msgspec.Struct):
     ...     id: int | str

@@ -19,7 +19,7 @@ from freshrank.serve.experiments.explored_list import OF_WEIGHTS, seed_of
 
 _logger = logging.getLogger(__name__)
 
-# Rows, of which one a second is explained: what matters now is what mattered in the last minutes.
+# In explained rows, one a second: importance is that of the last minutes.
 _HALF_LIFE = 60
 # The share of the time that explanations for it may take: the event loop scores, too.
 _MOST_TIME = 0.001
@@ -163,7 +163,7 @@ class ServedModel:
         self._pinned = {version: _Pinned(version, one) for version, one in (pinned or {}).items()}
         self._was_close = False
         self.newest: Inputs | None = None
-        """Input rows that were scored, of which `importance` explains one."""
+        """The input rows that were scored last; `importance` explains one of them."""
         self._contributions = DecayedMeans(_HALF_LIFE)
         self._explained = 0
         self._explain_from_s = 0.0
@@ -203,7 +203,7 @@ class ServedModel:
 
         Raises RequestError (409) where they are not held.
         """
-        # First those that are pinned: a state that began anew counts its versions from 1.0 again.
+        # Pinned versions first: a state that started empty counts its versions from 1.0 again.
         found: ScoringModel | None = self if pinned is None else self._pinned.get(pinned)
         if found is None and pinned == self.info().version:
             return self

@@ -32,8 +32,8 @@ _IN_NO_CELL = (*_LISTS, inspect.StructType, inspect.DictType)
 class FileColumns:
     """The columns of a file that are fields of its topic's schema.
 
-    `present` has the names of all columns. Raises ConfigError where one is missing that each record
-    needs.
+    `present` has the names of all columns. Raises ConfigError for a missing column that each
+    record needs.
     """
 
     def __init__(self, path: Path, source: Stream | Table, present: Sequence[str]) -> None:
@@ -57,10 +57,10 @@ class FileColumns:
         encoder = msgspec.json.Encoder()
         self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
         self.ready = _ready_rows(source)
-        """Makes columns of rows; None: they have to be read one by one."""
+        """Makes columns of rows; None: rows have to be read singly."""
 
     def of_lines(self, lines: Sequence[bytes]) -> ReadyColumns | None:
-        """The events of lines of CSV without quotes; None: they have to be read one by one."""
+        """The events of lines of CSV without quotes; None: lines have to be read singly."""
         assert self.ready is not None
         places = [place for place, _ in self._places]
         found = columns_of_texts(self.ready.arrow, lines, len(self._present), places)
@@ -86,8 +86,8 @@ class FileColumns:
     def of_texts(self, rows: Iterable[Sequence[str]]) -> list[bytes | BadRecord]:
         """The JSON of rows of texts; of the texts where they are none of the schema's types.
 
-        A row with more or fewer cells than the header is none: nobody can tell which of them are
-        missing, or which comma belongs to a text.
+        A row with more or fewer cells than the header is refused: which of them are missing, or
+        which comma belongs to a text, is unknown.
         """
         width, given = len(self._present), list[Sequence[str]](filter(None, rows))
         right = iter(self._of_all([self._named(row) for row in given if len(row) == width]))
@@ -125,9 +125,9 @@ class FileColumns:
             return self._encode({name: self._value(name, text) for name, text in given.items()})
 
     def _value(self, name: str, text: str | None) -> object:
-        """What a cell of a wrong row holds: the text itself only where it is none of the type.
+        """The value of a cell of a wrong row: the text itself only if it is not of the type.
 
-        Else the right cells before the wrong one would be the ones that are told.
+        So the error names the wrong cell, and not a right cell before it.
         """
         known = self._known.get(name)
         kinds = (self.fields[name].type, *(() if known is None else (known.kind.value,)))

@@ -29,13 +29,13 @@ from freshrank.feature_actors.streams.fields import Fields
 
 
 class Windowed(Aggregate):
-    """A feature over windows; gives one column a window.
+    """A feature over windows; gives a column for each window.
 
-    A sliding one read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head, up
-    to one hop too long at the tail. `hop` is a twelfth of each window unless given. An event that
-    comes late goes to the tile it belongs to, as long as a window can still reach it.
+    A sliding window read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head,
+    at most a hop too long at the tail. `hop` is a twelfth of each window unless given. A late event
+    goes to the tile it belongs to, as long as a window can still reach it.
 
-    With a `delay` the window ends that long before the read, and up to one hop earlier: it covers
+    With a `delay` the window ends that long before the read, and at most a hop earlier: it covers
     ``[floor(at - delay - window, hop), floor(at - delay, hop))``. So it takes what is known that
     long after its event, as whether a payment was a fraud.
 
@@ -71,7 +71,7 @@ class Windowed(Aggregate):
             layout.add(column, line, identity, window.keeps_ms)
 
     def canonical(self) -> str:
-        """Condition, windows and hops, and the delay where there is one."""
+        """Condition, windows and hops, and the delay if there is any."""
         return f"{self.verb}({self._inputs()}; {canonical_windows(self._windows())})"
 
     def _inputs(self) -> str:
@@ -83,11 +83,11 @@ class Windowed(Aggregate):
         return self.where
 
     def _source(self, layout: Layout) -> int:
-        """The line of `EventArrays.numbers`, for an operation that reads one."""
+        """The line of `EventArrays.numbers` that the operation reads, if it reads any."""
         return 0
 
     def _parameters(self) -> tuple[float, float]:
-        """The constants of the operation, for one that has any."""
+        """The constants of the operation, if it has any."""
         return 0.0, 0.0
 
     def _windows(self) -> tuple[Window, ...]:
@@ -96,9 +96,10 @@ class Windowed(Aggregate):
 
 @dataclass(frozen=True)
 class Count(Windowed):
-    """The number of events in each window; in a hop of a sliding one up to 2**31 - 1.
+    """The number of events in each window; at most 2**31 - 1 in a hop of a sliding window.
 
-    Gives one column a window: ``views = Count(windows=["5m"])`` is ``views_5m``; 0 for nothing.
+    Gives a column for each window: ``views = Count(windows=["5m"])`` is ``views_5m``; 0 without
+    events.
     """
 
     where: Expression | None = None

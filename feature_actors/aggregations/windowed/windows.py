@@ -1,4 +1,4 @@
-"""The windows of aggregates: sliding ones, tumbling ones and the lifetime, as rings of tiles."""
+"""The windows of aggregates (sliding, tumbling, lifetime), as rings of tiles."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ DEFAULT_HOPS = 12
 # More tiles than this make a row of many kilobytes: a typing error rather than a wish.
 _MOST_TILES = 1_000
 
-# The one tile of a lifetime: times below it are those that kernels divide exactly.
+# Length of the single tile of a lifetime: kernels divide times below it exactly.
 _EVER_MS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Tumbling:
-    """A window that begins anew every `length`, as a day does, and does not slide.
+    """A window that starts at each multiple of `length`, as a day does, and does not slide.
 
     ``Count(windows=[Tumbling("1d")])`` named ``views`` is the column ``views_current_1d``: the
     events since midnight, UTC. With `previous` it is ``views_previous_1d``: those of the whole day
     before. Both ends are exact.
 
-    Of the current one a single number is kept, of the previous one two. A late event counts while
-    the window that it belongs to is one of these.
+    The current window takes a single number of state, the previous window two. A late event
+    counts while its window is the current or the previous one.
 
     Parameters
     ----------
     length
         A duration. Windows begin at its multiples, counted from 1970-01-01 00:00 UTC, a Thursday.
     previous
-        The last one that is complete, in place of the one that is on.
+        Read the last complete window instead of the current one.
     begins
         By how much later than that they begin: ``Tumbling("1d", begins="16h")`` are the days of
         China, ``Tumbling("7d", begins="4d")`` weeks from Monday on. A zone's clock changes are not
@@ -55,7 +55,7 @@ class Tumbling:
 class Window:
     """A window as a ring of tiles.
 
-    A sliding one reads as of ``at`` what is in ``[floor(at - length, hop), at]``: never less than
+    A sliding window reads as of ``at`` what is in ``[floor(at - length, hop), at]``: at least
     `length_ms`, and at most `hop_ms` more (sawtooth windows, as in Airbnb's Chronon). With a delay
     it is read as of so long before, and takes the tiles only that were over by then. A length of 0
     is the tile that is on: a tumbling window, or a lifetime, whose tile never ends.
@@ -70,7 +70,7 @@ class Window:
     shift_ms: int = 0
     """How long before the epoch a tile begins."""
     previous: bool = False
-    """Whether it is the tumbling window before the one that is on."""
+    """Whether it is the tumbling window before the current one."""
 
     @property
     def tiles(self) -> int:
@@ -98,7 +98,7 @@ class Window:
 
     @property
     def canonical(self) -> str:
-        """One spelling, but for the delay."""
+        """The window in a canonical spelling, without the delay."""
         if self.slides:
             return f"{self.length_ms}/{self.hop_ms}"
         if self.hop_ms == _EVER_MS:
@@ -121,7 +121,7 @@ class Window:
 
 
 def canonical_windows(windows: Sequence[Window]) -> str:
-    """Windows in one spelling, with the delay where there is one."""
+    """Windows in a canonical spelling, with the delay if it is not 0."""
     delay = f"; delay {windows[0].delay_ms}" if windows[0].delay_ms else ""
     return ", ".join(window.canonical for window in windows) + delay
 
@@ -129,7 +129,7 @@ def canonical_windows(windows: Sequence[Window]) -> str:
 def parse_windows(
     declared: Sequence[str | Tumbling], hop: str | None, place: str, delay: str | None = None
 ) -> tuple[Window, ...]:
-    """The windows of one aggregate, which end `delay` before the time of a read.
+    """The windows of an aggregate, which end `delay` before the time of a read.
 
     Raises ConfigError for a string in place of a list, no or doubled windows, a misspelt
     duration, a hop longer than its window or so short that the ring gets huge, a hop where nothing

@@ -4,9 +4,9 @@ A record is copied to the topic that is keyed by its entity with its *origin*: w
 it reached the log, which record of the same source partition was copied to the same partition
 before it, and which state the copy is for. Copies that are written at the same time to the same
 partition share a record, a *pack*: so an entity with many events costs a record for each batch, not
-for each event. In a record of one copy the value follows the origin. A pack begins with a byte that
-no origin begins with and the number ``n`` of its copies (``>u4``); ``n`` origins follow, then the
-lengths of the values (``>u4`` each), then the values.
+for each event. In a record of a single copy the value follows the origin. A pack begins with a byte
+that no origin begins with and the number ``n`` of its copies (``>u4``); ``n`` origins follow, then
+the lengths of the values (``>u4`` each), then the values.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SIZE = ORIGINS.itemsize
 HAS_VALUE, BY_BROKER = 1, 2
 """Bits of the kind: the record has a value, and the broker stamped it."""
 
-# The kinds of a record of one copy are below that of a pack.
+# The kinds of a record of a single copy are below that of a pack.
 _PACK, _PACK_BYTE = 4, b"\x04"
 _PACK_HEAD = struct.Struct(">BI")
 _LENGTH = np.dtype(">u4")
@@ -59,7 +59,7 @@ _NO_ORIGIN = "it has no origin: only Freshrank writes here"
 
 
 class Origin(NamedTuple):
-    """What the copy of a record tells of it."""
+    """Where a copied record came from, as its copy says."""
 
     partition: int
     """Of the source topic."""
@@ -77,7 +77,7 @@ class Origin(NamedTuple):
 def generation_of(state: str) -> int:
     """Return the number, of 64 bits, of the state that copies are made for.
 
-    A state that begins anew has its records copied anew, and leaves out the copies of before: they
+    A state that starts empty has its records copied again, and leaves out earlier copies: these
     may follow other definitions, and some may have been deleted.
     """
     return xxhash.xxh64_intdigest(state.encode())
@@ -115,7 +115,7 @@ def packed(origins: Origins, values: Sequence[bytes | None]) -> bytes:
 
 
 def copied_in_turn(batch: RecordBatch, generation: int) -> list[bytes]:
-    """Return the values of records of one copy each, for one partition, of all records of a batch.
+    """Return a value with a single copy for each record of a batch, all for the same partition.
 
     The record before the first is that of the offset before.
     """
