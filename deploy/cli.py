@@ -83,8 +83,8 @@ where `shop.toml` may say
 
     port = 8001
 
-SIGUSR1 reads the file and the settings again and replaces the replicas by new ones without a
-request that fails (docs/operating.md).
+`freshrank update shop.py` lets it read the file and the settings again, and replaces the replicas
+by new ones without a request that fails (docs/operating.md).
 
 An option overrides a variable (`FRESHRANK_KAFKA__BOOTSTRAP`), and that overrides the file.
 """
@@ -108,8 +108,8 @@ def run(  # noqa: PLR0913 - typer makes an option of each
     json_file: Json = None,
 ) -> None:
     """Run a pipeline until Ctrl-C; its help is `_RUN_HELP`."""
-    from freshrank.deploy.commands.run_request import CliOverrides, RunRequest  # noqa: PLC0415
-    from freshrank.deploy.commands.start import start  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides, RunRequest  # noqa: PLC0415
+    from freshrank.deploy.commands.running.start import start  # noqa: PLC0415
     from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
 
     overrides = CliOverrides(kafka, redis, port, insecure, kafka_port)
@@ -128,6 +128,33 @@ def run(  # noqa: PLR0913 - typer makes an option of each
             reread=read,
         )
     )
+
+
+@app.command()
+def update(
+    file: Annotated[Path, typer.Argument(help="The pipeline's file, as the run was given it.")],
+    config: Config = None,
+) -> None:
+    """Update the replicas of a run by its changed file and settings; no request fails meanwhile.
+
+    freshrank update shop.py
+
+    freshrank update shop.py --config shop.toml
+
+    The run is found by its state folder, which the pipeline's name and the setting `state` give:
+    ask where it runs, from the same folder and with the same settings. It reads its own file,
+    options and environment, the file of `--config` included, and replaces one replica after the
+    other, once a new one is up; this waits for the end of that.
+
+    Exit status: 0, all replicas answer by what was read. 2, the file or the settings are wrong, or
+    shards or the learner would have to change, too: what differs is printed, and only a new start
+    takes it (`freshrank plan`). 1, the new replicas did not start, or the run has ended. What runs
+    goes on whenever an update is refused.
+    """
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.update import run_update  # noqa: PLC0415
+
+    run_update(file, CliOverrides().settings(config))
 
 
 @app.command()
@@ -173,7 +200,7 @@ def plan(
     status is that of the start.
     """
     from freshrank.deploy.commands.plan import run_plan  # noqa: PLC0415
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
 
     run_plan(file, CliOverrides(kafka=kafka, insecure=insecure).settings(config))
 

@@ -2,7 +2,7 @@
 
 ::
 
-    driver (`commands.run`)   holds the first handle of every actor; they end when it ends
+    driver (`running.run`)    holds the first handle of every actor; they end when it ends
       ├── statuses            1 actor; keeps the newest status of every part
       ├── learner             1 actor; on a GPU where there is one
       ├── shard-0 .. shard-n  actors; each owns partitions i, i+n, ... and pushes to the learner

@@ -108,6 +108,6 @@ def revoke(
 
 
 def _settings(config: Path | None) -> ServeSettings:
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
 
     return CliOverrides().settings(config).serve

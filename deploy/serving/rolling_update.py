@@ -7,6 +7,7 @@ or the learner would have to change, too, the update is refused, and what runs g
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.definitions_record import definitions_of, differences
 from freshrank.deploy.state.pinned_weights import keep_pinned
+from freshrank.deploy.state.update_record import RECORD, Refusal, UpdateOutcome
 from freshrank.serve.access.request_guard import check_start
 
 Deployed: TypeAlias = tuple[PipelineFile, Settings]
@@ -77,29 +79,34 @@ class RollingUpdates:
         self._log = log
 
     async def run(self, asked: asyncio.Event) -> None:
-        """Update whenever `asked` is set, until cancelled."""
+        """Update whenever `asked` is set, and record what became of it, until cancelled."""
         while True:
             await asked.wait()
             asked.clear()
-            await self.update()
+            began_s = time.monotonic()
+            outcome = UpdateOutcome(began_s, self._cluster.file.path, await self.update())
+            try:
+                await asyncio.to_thread(RECORD.write, self._cluster.state, outcome, Disk())
+            except OSError as error:
+                self._log(f"`freshrank update` cannot be told what became of it: {error}")
 
-    async def update(self) -> None:
-        """Update once, or report why not: what runs goes on in either case."""
+    async def update(self) -> Refusal | None:
+        """Update once, or report and return why not: what runs goes on in either case."""
         self._log("updating the replicas: pipeline and settings are read again")
         try:
             cluster = await asyncio.to_thread(self._next)
         except FreshrankError as error:
-            self._refuse(str(error))
-            return
+            return self._refused(str(error), error)
         try:
             await self._deploy(cluster)
         except FreshrankError as error:
-            reason = _first_line(error)
-            self._refuse(f"the new replicas did not start, those of before go on: {reason}")
+            before = "the new replicas did not start, those of before go on"
+            refusal = self._refused(f"{before}: {_first_line(error)}", error)
             await self._back()
-            return
+            return refusal
         self._cluster = cluster
         self._log("the replicas are updated: all of them answer by what was read")
+        return None
 
     def _next(self) -> ClusterSpec:
         cluster = updated(self._cluster, *self._read_again())
@@ -115,11 +122,13 @@ class RollingUpdates:
         try:
             await self._deploy(self._cluster)
         except FreshrankError as error:
-            self._refuse(f"those of before did not start again either: {_first_line(error)}")
+            reason = f"those of before did not start again either: {_first_line(error)}"
+            self._refused(reason, error)
 
-    def _refuse(self, reason: str) -> None:
+    def _refused(self, reason: str, error: FreshrankError) -> Refusal:
         self._log(f"the replicas are not updated: {reason}")
         self._alerts.emit(AlertKind.UPDATE_REFUSED, Severity.ERROR, reason)
+        return Refusal(reason, mistake=isinstance(error, ConfigError))
 
 
 def _first_line(error: FreshrankError) -> str:

@@ -24,8 +24,8 @@ from freshrank.actors.snapshots.private_files import (
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import fields_record, state_id, topics_record
-from freshrank.deploy.state.folder_lock import LOCK
+from freshrank.deploy.state import fields_record, state_id, topics_record, update_record
+from freshrank.deploy.state.folder_lock import LOCK, holder_text
 from freshrank.deploy.state.inspect import check_checkpoints, newest_first
 from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
@@ -57,7 +57,7 @@ FILLING = ".filling"
 # Whatever a state folder holds. A folder with anything else in it has another use too.
 _OURS = {
     *(*LEARNED, PINNED, KAFKA, MARKER, LOCK, _ROOM, FILLING, f".{MARKER}.draft"),
-    *(name for record in RECORDS for name in record.names),
+    *(name for record in (*RECORDS, update_record.RECORD) for name in record.names),
 }
 
 # Bytes of free space that a start requires: those of the checkpoint of a small model, which the
@@ -112,7 +112,7 @@ class StateFolder:
                 ) from error
         try:
             with self._usable():
-                write_private(file, f"process {os.getpid()} of {os.uname().nodename}")
+                write_private(file, holder_text(os.getpid()))
             yield
         finally:
             lock.release()

@@ -43,8 +43,8 @@ def demo(
         freshrank demo --catalogue
     """
     # Imported when it runs, so that `freshrank --help` answers at once.
-    from freshrank.deploy.commands.run_request import CliOverrides, RunRequest  # noqa: PLC0415
-    from freshrank.deploy.commands.start import start  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides, RunRequest  # noqa: PLC0415
+    from freshrank.deploy.commands.running.start import start  # noqa: PLC0415
     from freshrank.deploy.pipelines.pipeline_file import PipelineFile  # noqa: PLC0415
     from freshrank.examples.shop.demo_traffic import (  # noqa: PLC0415
         CatalogueDemoTraffic,

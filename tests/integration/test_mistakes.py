@@ -20,8 +20,8 @@ from freshrank.actors.errors import PartFailed, Unavailable
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli, topology
 from freshrank.deploy.cluster import ray_connection
-from freshrank.deploy.commands import start
-from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.running import start
+from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.servers.brokers import Broker
 from freshrank.deploy.servers.processes.child import Child

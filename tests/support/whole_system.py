@@ -44,6 +44,8 @@ _RAY_IS_LATE, _MOST_STARTS = "Start again when the machine is less busy", 5
 # So many numbers, added in so many seconds on a fast machine: some take four times as long.
 _COUNTED, _COUNTED_IN_S = 1_000_000, 0.01
 
+_COMMAND = [sys.executable, "-m", "freshrank.deploy.cli"]
+
 CANDIDATES = [{"item_id": item, "category_id": item % 20} for item in range(1, 11)]
 SHOW = 4
 """So many of them are shown: each gives one example."""
@@ -135,27 +137,31 @@ class WholeSystem:
         It must end by itself. Its state is in `state`, and its endpoint would have another port.
         """
         own = {"FRESHRANK_STATE": str(state), "FRESHRANK_SERVE__PORT": str(free_port())}
-        second = subprocess.run(
-            self._command,
+        return self._ended(*self._arguments, env={**self._environment(), **own})
+
+    @property
+    def _arguments(self) -> list[str]:
+        return ["run", str(self._file)]
+
+    def _ended(self, *arguments: str, env: Mapping[str, str]) -> tuple[int, str]:
+        """Exit status and output of a command, which must end by itself."""
+        ended = subprocess.run(
+            [*_COMMAND, *arguments],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**self._environment(), **own},
+            env=env,
             start_new_session=True,
             timeout=PATIENCE_S,
         )
-        return second.returncode, second.stdout
-
-    @property
-    def _command(self) -> list[str]:
-        return [sys.executable, "-m", "freshrank.deploy.cli", "run", str(self._file)]
+        return ended.returncode, ended.stdout
 
     def _launch(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, "--json", str(self.summary_file)],
+                [*_COMMAND, *self._arguments, "--json", str(self.summary_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -163,11 +169,13 @@ class WholeSystem:
                 start_new_session=True,
             )
 
-    def update(self, text: Callable[[str], str]) -> None:
-        """Change the text of the pipeline's file, and ask the run to update its replicas."""
-        assert self._process is not None
+    def update(self, text: Callable[[str], str]) -> tuple[int, str]:
+        """Change the text of the pipeline's file, and update the replicas by it.
+
+        Gives the exit status of the command, and what it prints.
+        """
         self._file.write_text(text(self._file.read_text(encoding="utf-8")), encoding="utf-8")
-        self._process.send_signal(signal.SIGUSR1)
+        return self._ended("update", str(self._file), env=self._environment())
 
     @property
     def running(self) -> bool:

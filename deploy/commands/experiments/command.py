@@ -76,7 +76,7 @@ def report(
     import msgspec  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
     from freshrank.deploy.experiments.reading import ReportRequest  # noqa: PLC0415
     from freshrank.deploy.served import topics  # noqa: PLC0415
     from freshrank.deploy.servers.external import check_summary  # noqa: PLC0415

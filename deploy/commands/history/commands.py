@@ -73,7 +73,7 @@ def backfill(
         BackfillRequest,
         run_backfill,
     )
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
 
     settings = CliOverrides(kafka=kafka, kafka_port=kafka_port).settings(config)
     run_backfill(BackfillRequest(file, history, begin), settings)
@@ -88,6 +88,6 @@ def training_set(
 ) -> None:
     """Write what was served with its labels; its help is `TRAINING_SET_HELP`."""
     from freshrank.deploy.commands.history.training_set import run_training_set  # noqa: PLC0415
-    from freshrank.deploy.commands.run_request import CliOverrides  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415
 
     run_training_set(file, out, CliOverrides(kafka=kafka).settings(config))

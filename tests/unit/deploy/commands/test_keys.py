@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.commands.keys import keys_app
-from freshrank.deploy.commands.run_request import CliOverrides
+from freshrank.deploy.commands.running.run_request import CliOverrides
 from freshrank.serve.access.api_keys import Scope, known_key, read_keys
 
 

@@ -14,7 +14,7 @@ from mistakes import RIGHT
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
-from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.config.loader import load_settings
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -20,6 +21,8 @@ from freshrank.deploy.config.memory_budget import Memory
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.serving.rolling_update import RollingUpdates, updated
+from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.update_record import RECORD, Refusal, UpdateOutcome
 from freshrank.deploy.topology import learner_address, statuses_address
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
@@ -185,19 +188,81 @@ def test_more_replicas_than_the_memory_has_room_for_are_refused(tmp_path: Path) 
     assert "memory may be needed and this machine has" in str(alerts.status()["newest"])
 
 
-def test_each_request_for_an_update_is_done_once(tmp_path: Path) -> None:
-    deployments = Deployments()
-    made, _ = updates(tmp_path, deployments, lambda: (FILE, settings(SERVE__SHOW="3")))
+def outcomes(
+    made: RollingUpdates, folder: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> list[UpdateOutcome]:
+    """What is recorded of so many updates, each asked for when the one before is recorded."""
+    found = list[UpdateOutcome]()
 
     async def story() -> None:
-        asked, deployed = asyncio.Event(), asyncio.Semaphore(0)
-        deployments.done = deployed.release
+        loop, asked, recorded = asyncio.get_running_loop(), asyncio.Event(), asyncio.Semaphore(0)
+        write = JsonRecord.write
+
+        def written(record: JsonRecord, *given: Any) -> None:
+            write(record, *given)
+            loop.call_soon_threadsafe(recorded.release)
+
+        monkeypatch.setattr(JsonRecord, "write", written)
         running = asyncio.ensure_future(made.run(asked))
-        for _ in range(2):
+        for _ in range(count):
             asked.set()
-            await deployed.acquire()
+            await recorded.acquire()
+            found.append(RECORD.read(folder))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(story())
+    return found
+
+
+def test_each_request_for_an_update_is_done_once_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployments = Deployments()
+    made, _ = updates(tmp_path, deployments, lambda: (FILE, settings(SERVE__SHOW="3")))
+    first, second = outcomes(made, tmp_path, 2, monkeypatch)
     assert deployments.shows == [3, 3]
+    assert first.refusal is second.refusal is None
+    assert (first.file, first.began_s < second.began_s) == (FILE.path, True)
+
+
+def test_the_record_of_a_refusal_tells_a_mistake_from_a_start_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([settings(SERVE__SHOW="4"), settings(SHARDS__COUNT="7")])
+    made, _ = updates(tmp_path, Deployments(4), lambda: (FILE, next(given)))
+    failed, mistaken = outcomes(made, tmp_path, 2, monkeypatch)
+    assert failed.refusal == Refusal(
+        "the new replicas did not start, those of before go on: ray serve: it does not start",
+        mistake=False,
+    )
+    assert mistaken.refusal is not None
+    assert mistaken.refusal.mistake
+    assert "shards.count has changed" in mistaken.refusal.reason
+
+
+def test_an_outcome_that_cannot_be_recorded_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
+    lines = list[str]()
+    read = lambda: (FILE, settings(SERVE__SHOW="3"))  # noqa: E731
+    cluster, alerts = cluster_of(settings(), tmp_path / "gone"), Alerts("driver", SystemClock())
+
+    async def story() -> None:
+        asked, told = asyncio.Event(), asyncio.Event()
+
+        def log(line: str) -> None:
+            lines.append(line)
+            if "cannot be told" in line:
+                told.set()
+
+        deployments = Deployments()
+        made = RollingUpdates(cluster, read, deployments, None, alerts, log)
+        running = asyncio.ensure_future(made.run(asked))
+        asked.set()
+        await told.wait()
+        assert deployments.shows == [3]
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(story())
+    assert "No such file" in lines[-1]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from freshrank.deploy.commands.blocking_calls import BlockingCalls
+from freshrank.deploy.commands.running.blocking_calls import BlockingCalls
 
 
 def held(test: Callable[[BlockingCalls, threading.Event], Awaitable[None]]) -> None:

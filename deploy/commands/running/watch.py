@@ -14,7 +14,7 @@ from freshrank.actors.protocols import Status
 from freshrank.deploy import topology
 from freshrank.deploy.cluster.driver_part import DRIVER
 from freshrank.deploy.cluster.supervisor import Supervisor, now_and_after_each_replacement
-from freshrank.deploy.commands.run_request import RunRequest, Traffic
+from freshrank.deploy.commands.running.run_request import RunRequest, Traffic
 from freshrank.deploy.console.alert_lines import AlertLines
 from freshrank.deploy.console.screen import Screen
 from freshrank.deploy.console.system_metrics import MetricsReader, SystemMetrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from freshrank.actors.errors import ProgressError
-from freshrank.deploy.commands.lifecycle import TRANSITIONS, Component, Lifecycle, RunState
+from freshrank.deploy.commands.running.lifecycle import TRANSITIONS, Component, Lifecycle, RunState
 
 
 def test_a_run_goes_through_its_states_in_order() -> None:

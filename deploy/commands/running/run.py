@@ -23,11 +23,11 @@ from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.driver_part import DRIVER, DriverPart
 from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked
 from freshrank.deploy.cluster.supervisor import Supervisor
-from freshrank.deploy.commands import process_end
-from freshrank.deploy.commands.blocking_calls import BlockingCalls, until_first
-from freshrank.deploy.commands.lifecycle import Component, Lifecycle, RunState
-from freshrank.deploy.commands.run_request import RunRequest
-from freshrank.deploy.commands.watch import Watch
+from freshrank.deploy.commands.running import process_end
+from freshrank.deploy.commands.running.blocking_calls import BlockingCalls, until_first
+from freshrank.deploy.commands.running.lifecycle import Component, Lifecycle, RunState
+from freshrank.deploy.commands.running.run_request import RunRequest
+from freshrank.deploy.commands.running.watch import Watch
 from freshrank.deploy.config import memory_budget
 from freshrank.deploy.config.settings import STARTED_HERE
 from freshrank.deploy.console.screen import Screen

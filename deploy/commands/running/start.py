@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from freshrank.deploy.cluster import ray_environment
-from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.servers.processes.ports import check_port
 from freshrank.deploy.wiring.start_checks import check_served, check_settings
 
@@ -27,7 +27,7 @@ def start(request: RunRequest) -> None:
     check_served(pipeline, request.settings)
     ray_environment.prepare(request.address, certificate)
     # Ray reads its environment when it is imported: not before this line.
-    from freshrank.deploy.commands.run import run_system  # noqa: PLC0415
+    from freshrank.deploy.commands.running.run import run_system  # noqa: PLC0415
 
     try:
         run_system(request)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy import cli
 from freshrank.deploy.cluster import ray_environment
-from freshrank.deploy.commands import start
-from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.running import start
+from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.wiring import start_checks
 from freshrank.examples.shop.demo_traffic import DemoTraffic
 from freshrank.serve.access.request_guard import RequestGuard
@@ -88,7 +88,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     live = ModuleType("live")
     vars(live)["run_system"] = lambda run: seen.append("run")
-    monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.run", live)
+    monkeypatch.setitem(sys.modules, "freshrank.deploy.commands.running.run", live)
     monkeypatch.setattr(ray_environment, "prepare", lambda *given: seen.append("load Ray"))
     monkeypatch.setattr(
         start, "check_port", lambda host, port, setting="serve.port": seen.append(f"try {port}")

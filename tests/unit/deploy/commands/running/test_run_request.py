@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from freshrank.deploy.commands.run_request import RunRequest
+from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.serve.settings import ServeSettings
@@ -16,7 +16,7 @@ def completed(**serve: object) -> RunRequest:
 
 
 def test_a_free_port_is_one_for_all_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freshrank.deploy.commands.run_request.free_port", lambda: 4711)
+    monkeypatch.setattr("freshrank.deploy.commands.running.run_request.free_port", lambda: 4711)
     assert completed(grpc_port=0).settings.serve.grpc_port == 4711
     assert completed(grpc_port=9000).settings.serve.grpc_port == 9000
     assert completed().settings.serve.grpc_port is None

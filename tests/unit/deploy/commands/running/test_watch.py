@@ -18,15 +18,15 @@ from freshrank.actors.metrics.latency_histogram import LatencyHistogram
 from freshrank.actors.protocols import JsonValue
 from freshrank.deploy.cluster.actor_slot import LEAST_AGE_S, ActorSlot, Role
 from freshrank.deploy.cluster.supervisor import Supervisor
-from freshrank.deploy.commands.run_request import RunRequest
-from freshrank.deploy.commands.watch import Watch
+from freshrank.deploy.commands.running.run_request import RunRequest
+from freshrank.deploy.commands.running.watch import Watch
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.console.screen import Screen
 from freshrank.deploy.console.system_metrics import Requests
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.topology import System
 
-FILE = PipelineFile.read(Path(__file__).parents[4] / "examples" / "recommend.py")
+FILE = PipelineFile.read(Path(__file__).parents[5] / "examples" / "recommend.py")
 ALERT = {"at_ms": 1, "part": "shard-0", "kind": "not_saved", "message": "no space"}
 STATUSES = {
     "learner": {"examples": 12, "steps": 3, "version": "1.3"},
