@@ -14,7 +14,7 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.folder_lock import holder, process_here
-from freshrank.deploy.state.update_record import RECORD, UpdateOutcome
+from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome
 
 # Seconds between two looks whether the run has finished.
 _POLL_S = 0.1

@@ -23,9 +23,9 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.definitions_record import definitions_of, differences
 from freshrank.deploy.state.pinned_weights import keep_pinned
-from freshrank.deploy.state.update_record import RECORD, Refusal, UpdateOutcome
+from freshrank.deploy.state.record_files.definitions_record import definitions_of, differences
+from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome, UpdateRefusal
 from freshrank.serve.access.request_guard import check_start
 
 Deployed: TypeAlias = tuple[PipelineFile, Settings]
@@ -90,7 +90,7 @@ class RollingUpdates:
             except OSError as error:
                 self._log(f"`freshrank update` cannot be told what became of it: {error}")
 
-    async def update(self) -> Refusal | None:
+    async def update(self) -> UpdateRefusal | None:
         """Update once, or report and return why not: what runs goes on in either case."""
         self._log("updating the replicas: pipeline and settings are read again")
         try:
@@ -125,10 +125,10 @@ class RollingUpdates:
             reason = f"those of before did not start again either: {_first_line(error)}"
             self._refused(reason, error)
 
-    def _refused(self, reason: str, error: FreshrankError) -> Refusal:
+    def _refused(self, reason: str, error: FreshrankError) -> UpdateRefusal:
         self._log(f"the replicas are not updated: {reason}")
         self._alerts.emit(AlertKind.UPDATE_REFUSED, Severity.ERROR, reason)
-        return Refusal(reason, mistake=isinstance(error, ConfigError))
+        return UpdateRefusal(reason, mistake=isinstance(error, ConfigError))
 
 
 def _first_line(error: FreshrankError) -> str:

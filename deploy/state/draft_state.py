@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.deploy.state.records import RECORDS
 from freshrank.deploy.state.state_folder import FILLING, LEARNED, MARKER, StateFolder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import definitions_record, fields_record, state_id, topics_record
+from freshrank.deploy.state import state_id
+from freshrank.deploy.state.record_files import definitions_record, fields_record, topics_record
 
 RECORDS = (
     topics_record.RECORD,

@@ -24,9 +24,10 @@ from freshrank.actors.snapshots.private_files import (
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import fields_record, state_id, topics_record, update_record
+from freshrank.deploy.state import state_id
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
 from freshrank.deploy.state.inspect import check_checkpoints, newest_first
+from freshrank.deploy.state.record_files import fields_record, topics_record, update_record
 from freshrank.deploy.state.records import RECORDS, write_records
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints

@@ -10,7 +10,7 @@ import xxhash
 
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 
 RECORD = JsonRecord("state_id.json", str)
 """The id."""

@@ -27,7 +27,7 @@ from freshrank import Labelled, Pipeline, age, col, position
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import Doubles, Floats
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.state.fields_record import types_of_fields
+from freshrank.deploy.state.record_files.fields_record import types_of_fields
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry
 from freshrank.feature_actors.streams.columns import Columns
 

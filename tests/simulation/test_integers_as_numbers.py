@@ -15,7 +15,7 @@ from freshrank import Bucketed, Imputed, Labelled, Pipeline, as_number, col
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.messages import IdField
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.state.fields_record import types_of_fields
+from freshrank.deploy.state.record_files.fields_record import types_of_fields
 from freshrank.feature_actors.encoding.context_entries import NumberOf
 
 PIPELINE = pipeline(

@@ -15,7 +15,7 @@ from context_shop import START_MS, Click, clicks, explained, pipeline, shown, st
 from freshrank import Labelled, Pipeline, col, user_agent
 from freshrank.actors.errors import ConfigError, RequestError
 from freshrank.actors.protocols import JsonValue
-from freshrank.deploy.state.fields_record import types_of_fields
+from freshrank.deploy.state.record_files.fields_record import types_of_fields
 from freshrank.feature_actors.encoding.entries.user_agents import families_of
 from freshrank.feature_actors.streams.columns import Columns
 

@@ -15,7 +15,7 @@ from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.sources import SourcePlace
 from freshrank.deploy.state.draft_state import KEPT
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.deploy.wiring.backfill import Backfill
 from freshrank.deploy.wiring.catalogue_rows import CatalogueRows
 

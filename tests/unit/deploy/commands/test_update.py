@@ -16,13 +16,13 @@ from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.commands.update import run_update
 from freshrank.deploy.config.settings import Settings
+from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome, UpdateRefusal
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.deploy.state.update_record import RECORD, Refusal, UpdateOutcome
 
 FILE = Path("songs.py")
 STATE = Path(".freshrank/songs")
-DIFFERS = Refusal("features of 'user' from 'plays': changed Plays.count", mistake=True)
-NOT_STARTED = Refusal("the new replicas did not start", mistake=False)
+DIFFERS = UpdateRefusal("features of 'user' from 'plays': changed Plays.count", mistake=True)
+NOT_STARTED = UpdateRefusal("the new replicas did not start", mistake=False)
 
 
 class Run:
@@ -44,7 +44,7 @@ class Run:
     def end(self) -> None:
         self._held.__exit__(None, None, None)
 
-    def record(self, refusal: Refusal | None = None, later_s: float = 0.0) -> None:
+    def record(self, refusal: UpdateRefusal | None = None, later_s: float = 0.0) -> None:
         outcome = UpdateOutcome(time.monotonic() + later_s, "/shop/songs.py", refusal)
         RECORD.write(STATE, outcome, Disk())
 
@@ -79,7 +79,7 @@ def test_the_run_of_the_pipeline_is_asked_and_an_update_is_told(
     ("refusal", "status"), [(DIFFERS, 2), (NOT_STARTED, 1)], ids=["mistake", "failed start"]
 )
 def test_a_refusal_is_printed_with_what_differs_and_has_its_status(
-    run: Run, refusal: Refusal, status: int, capsys: pytest.CaptureFixture[str]
+    run: Run, refusal: UpdateRefusal, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run.asked = lambda: run.record(refusal)
     with pytest.raises(typer.Exit) as ended:

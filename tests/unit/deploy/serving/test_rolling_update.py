@@ -21,8 +21,8 @@ from freshrank.deploy.config.memory_budget import Memory
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.serving.rolling_update import RollingUpdates, updated
-from freshrank.deploy.state.json_record import JsonRecord
-from freshrank.deploy.state.update_record import RECORD, Refusal, UpdateOutcome
+from freshrank.deploy.state.record_files.json_record import JsonRecord
+from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome, UpdateRefusal
 from freshrank.deploy.topology import learner_address, statuses_address
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 
@@ -232,7 +232,7 @@ def test_the_record_of_a_refusal_tells_a_mistake_from_a_start_that_failed(
     given = iter([settings(SERVE__SHOW="4"), settings(SHARDS__COUNT="7")])
     made, _ = updates(tmp_path, Deployments(4), lambda: (FILE, next(given)))
     failed, mistaken = outcomes(made, tmp_path, 2, monkeypatch)
-    assert failed.refusal == Refusal(
+    assert failed.refusal == UpdateRefusal(
         "the new replicas did not start, those of before go on: ray serve: it does not start",
         mistake=False,
     )

@@ -22,7 +22,8 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.experiments.report import PipelineReport
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.served import topics
-from freshrank.deploy.state import state_id, topics_record
+from freshrank.deploy.state import state_id
+from freshrank.deploy.state.record_files import topics_record
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 

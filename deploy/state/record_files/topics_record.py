@@ -7,7 +7,7 @@ from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 
 RECORD = JsonRecord("topics.json", dict[str, TopicIdentity])
 """The identities of the topics."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
 
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 

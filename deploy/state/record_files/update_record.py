@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class UpdateRefusal:
     """Why replicas are not updated."""
 
     reason: str
@@ -24,7 +24,7 @@ class UpdateOutcome:
     """Seconds of the machine's monotonic clock, before the file and the settings were read."""
     file: str
     """Path of the pipeline's file that was read."""
-    refusal: Refusal | None = None
+    refusal: UpdateRefusal | None = None
     """None: all replicas answer by what was read."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.json_record import JsonRecord
+from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.feature_actors.encoding.context_entries import fields_of
 from freshrank.feature_actors.streams.table import TableField
 from freshrank.feature_actors.views.row_plan import RowSource

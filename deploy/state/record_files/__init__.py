@@ -1,0 +1,1 @@
+"""The small JSON files in a state folder, each with its type."""
