@@ -28,7 +28,7 @@ class ShareRule:
     """The counters that together are the whole."""
     kind: AlertKind
     what: str
-    """What the counter counts, and the fix."""
+    """What the counter counts, and the fix; with ``{dead}`` for the topics of rejected records."""
     least: int = LEAST_RECORDS
     """The least records that make a share."""
     blocks: bool = False
@@ -79,8 +79,7 @@ RULES = (
         _EVENTS,
         AlertKind.REJECTED,
         "events are rejected because their time is not in the declared unit: "
-        "mend the producer, or declare Stream(time_unit=...) (the topic .dead has each with its "
-        "unit)",
+        "mend the producer, or declare Stream(time_unit=...) ({dead} has each with its unit)",
         certain=True,
     ),
     ShareRule(
@@ -105,7 +104,7 @@ RULES = (
         AlertKind.REJECTED,
         "events are rejected because they lie in another partition than their entity belongs to: "
         'key the records by the entity, or declare Stream(partitioner="any") '
-        "(the topic .dead has each with its partition)",
+        "({dead} has each with its partition)",
         FEW,
         blocks=True,
         mostly={
@@ -120,7 +119,7 @@ RULES = (
         _TABLE_RECORDS,
         AlertKind.REJECTED,
         "records of a table are rejected, and the rows before them stay: its schema has changed, "
-        "or another program writes to the topic (the topic .dead has each with its reason)",
+        "or another program writes to the topic ({dead} has each with its reason)",
         FEW,
     ),
     ShareRule(
@@ -185,6 +184,7 @@ RULES = (
         "impressions are not learned from because they lie in another partition than their entity "
         "belongs to: after a change of the partitioner only those served since are, and this ends "
         "by itself; else another program writes to this topic",
+        certain=True,
     ),
     ShareRule(
         "dead_other_layout",
@@ -193,6 +193,7 @@ RULES = (
         "impressions are not learned from because they were served with other features: after a "
         "change of features only those served since are, and this ends by itself; else replicas "
         "of another version write to this topic",
+        certain=True,
     ),
     ShareRule(
         "impressions_outage",
@@ -234,6 +235,7 @@ RULES = (
         AlertKind.CLOCKS,
         "impressions are not learned from because they are dated more than five minutes before "
         "they reached the log: set the clocks of the replicas right",
+        certain=True,
     ),
     ShareRule(
         "label_early",
@@ -267,8 +269,8 @@ OF_TOPICS = (
         "dead",
         ("records",),
         AlertKind.REJECTED,
-        "records of the topic {topic!r} are rejected, the last one because of: {reason} (the topic "
-        ".dead has each with its reason): mend the producer, or declare the schema that it writes",
+        "records of the topic {topic!r} are rejected, the last one because of: {reason} "
+        "({topic}.dead has each with its reason): mend the producer, or declare the schema that it writes",
         certain=True,
     ),
     ShareRule(
@@ -276,7 +278,7 @@ OF_TOPICS = (
         ("records",),
         AlertKind.REJECTED,
         "records of the topic {topic!r} change nothing because they came too late: every aggregate "
-        "has forgotten their time (the topic .late has each). Find out what delays them, set the "
+        "has forgotten their time ({topic}.late has each). Find out what delays them, set the "
         "clocks of their producers right, or declare longer windows",
         certain=True,
     ),

@@ -78,8 +78,21 @@ def _of_rules(now: _Moment, then: _Moment) -> _Shares:
         part = now.counters[rule.counter] - then.counters[rule.counter]
         if rule.exceeded(part, whole):
             what = rule.explain(now.counters, then.counters)
+            what = what.replace("{dead}", _dead_topics(rule.counter, now, then))
             found[rule.counter] = rule, f"{_share(part, whole)}: {what}"
     return found
+
+
+def _dead_topics(counter: str, now: _Moment, then: _Moment) -> str:
+    """The names of the topics that have the rejected records that `counter` counts."""
+    kinds = [kind for kind, counted_by in COUNTED_BY.items() if counted_by == counter]
+    topics = [
+        topic
+        for topic, counts in now.topics.items()
+        for before in [then.topics.get(topic, TopicCounts())]
+        if any(counts.dead[kind] > before.dead[kind] for kind in kinds)
+    ]
+    return ", ".join(f"{topic}.dead" for topic in topics) or "the topic <name>.dead"
 
 
 def _of_topics(now: _Moment, then: _Moment, told: Collection[str]) -> _Shares:

@@ -14,6 +14,7 @@ from freshrank.feature_actors.streams.keys.compound_key import is_compound, key_
 from freshrank.feature_actors.streams.schema.described import LISTS, within_itself, without_none
 from freshrank.feature_actors.streams.schema.field_errors import (
     check_name,
+    has_default,
     many_values,
     may_be_none,
     two_lists,
@@ -118,6 +119,7 @@ class Fields(Mapping[str, Field]):
         self._renamed: dict[str, str] = {}
         self._unusable: dict[str, str] = {}
         self._moments: dict[str, Moment] = {}
+        self._with_default = {field.name for field in described.fields if not field.required}
         self._take(described, _Within())
 
     @property
@@ -255,6 +257,8 @@ class Fields(Mapping[str, Field]):
         found = self.require_own(name, place, *kinds)
         if found.optional:
             raise may_be_none(name, place)
+        if name in self._with_default:
+            raise has_default(name, place)
         if found.boolean:
             raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")
         return found
@@ -265,6 +269,8 @@ class Fields(Mapping[str, Field]):
         found = self._moments.get(name)
         if found is not None and found.optional:
             raise may_be_none(name, place)
+        if found is not None and name in self._with_default:
+            raise has_default(name, place)
         return found
 
 

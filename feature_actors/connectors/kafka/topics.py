@@ -28,13 +28,14 @@ _POLL_S = 0.05
 async def ensure_topics(
     kafka: KafkaAccess, topics: Sequence[str], partitions: int, *, compacted: bool = False
 ) -> None:
-    """Create the missing topics, and wait until all can be used.
+    """Create the missing ones of `topics`, which may repeat, and wait until all can be used.
 
     Raises Unavailable, or ConfigError when the broker refuses a name.
     """
     async with _metadata(kafka) as client:
         known = await client.fetch_all_metadata()
-        missing = [topic for topic in topics if known.partitions_for_topic(topic) is None]
+        wanted = dict.fromkeys(topics)  # a broker refuses a topic that a request names twice
+        missing = [topic for topic in wanted if known.partitions_for_topic(topic) is None]
         if missing and client.cluster.controller is not None:
             replicas = min(_REPLICAS, len(known.brokers()))
             configs = _CONFIGS | (_COMPACTED if compacted else {})

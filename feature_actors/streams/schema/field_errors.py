@@ -38,6 +38,15 @@ def may_be_none(name: str, place: str) -> ConfigError:
     return ConfigError(place, f"the field {name!r} may be None", "Make id, time and key mandatory.")
 
 
+def has_default(name: str, place: str) -> ConfigError:
+    """A field that each event has to have is optional: it has a default."""
+    return ConfigError(
+        place,
+        f"the field {name!r} has a default, which each event without it would get",
+        "Make id, time and key mandatory: leave the default out.",
+    )
+
+
 def many_values(name: str, each: str, place: str) -> ConfigError:
     """A field of the elements of the list `each` is named where an event has to have one value."""
     what = "one of the values" if each == name else "a field of the elements"

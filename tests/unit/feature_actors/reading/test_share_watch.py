@@ -11,7 +11,7 @@ from fake_clock import FakeClock
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.records import RejectKind
 from freshrank.feature_actors.partition.outcome import TopicCounts
-from freshrank.feature_actors.reading.share_rules import RULES
+from freshrank.feature_actors.reading.share_rules import COUNTED_BY, FEW, RULES
 from freshrank.feature_actors.reading.share_watch import ShareWatch
 
 NAMES = {name for rule in RULES for name in rule.counters}
@@ -101,6 +101,28 @@ def test_impressions_of_other_features_are_told_of_though_many_events_are_good()
     scene = Scene()
     assert scene.count(1.0, events=100_000, dead=100, dead_other_layout=100) == 1
     assert "after a change of features" in scene.watch.exceeded["dead_other_layout"]
+
+
+def test_few_impressions_of_other_features_are_told_of_by_their_cause_alone() -> None:
+    # The topic's own rule would say that the producer writes another schema.
+    topics = {"shop.impressions": TopicCounts(30, dead=Counter({RejectKind.OTHER_LAYOUT: 20}))}
+    scene = Scene().of_topics(topics)
+    assert scene.count(1.0, impressions=10, dead=20, dead_other_layout=20) == 1
+    assert set(scene.watch.exceeded) == {"dead_other_layout"}
+
+
+@pytest.mark.parametrize("counter", sorted(set(COUNTED_BY.values())))
+def test_a_rule_of_a_cause_needs_no_more_records_than_that_of_the_topic(counter: str) -> None:
+    (rule,) = (rule for rule in RULES if rule.counter == counter)
+    assert rule.certain or rule.least <= FEW
+
+
+def test_an_alert_names_the_topics_of_the_rejected_records() -> None:
+    few = {RejectKind.MISPLACED: 30}
+    topics = {"clicks": TopicCounts(100), "visits": TopicCounts(90, dead=Counter(few))}
+    scene = Scene().of_topics(topics)
+    scene.count(1.0, events=160, dead=30, dead_misplaced=30)
+    assert "(visits.dead has each with its partition)" in scene.watch.exceeded["dead_misplaced"]
 
 
 def test_impressions_of_an_outage_of_the_store_are_told_of_when_they_are_a_share() -> None:

@@ -1,3 +1,4 @@
+import datetime
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -124,6 +125,21 @@ def test_a_feature_that_cannot_work_is_refused_with_its_place(
 def test_definitions_that_cannot_work_are_refused(make: Callable[[], object], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         make()
+
+
+@pytest.mark.parametrize("wrong", ["id", "user", "at"])
+@pytest.mark.parametrize("time", [int, datetime.datetime])
+def test_a_default_of_id_key_or_time_is_refused(wrong: str, time: type) -> None:
+    epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
+    defaults = {"id": "", "user": "", "at": 0 if time is int else epoch}
+    fields = [("id", str), ("user", str), ("at", time)]
+    schema = msgspec.defstruct(
+        "Play",
+        [(name, kind, *([defaults[name]] if name == wrong else [])) for name, kind in fields],
+        kw_only=True,
+    )
+    with pytest.raises(ConfigError, match=f"the field '{wrong}' has a default.*leave the default"):
+        Stream("plays", id="id", time="at", key=Entity("user", key="user"), schema=schema)
 
 
 def test_a_feature_that_is_named_twice_is_refused() -> None:
