@@ -20,14 +20,8 @@ from freshrank.actors.runtime import BoxedDelta, ObjectRefCache, RemoteLearner
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.cluster.host import Host, HostEvent, connect
+from freshrank.deploy.state.folders import ENTITIES, LEARNER, REKEYING, SHARDS, TENSORBOARD
 from freshrank.deploy.state.pinned_weights import load_pinned
-from freshrank.deploy.state.state_folder import (
-    ENTITIES,
-    LEARNER,
-    REKEYING,
-    SHARDS,
-    TENSORBOARD,
-)
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.shard.actor import FeatureShard

@@ -61,7 +61,8 @@ def _start_ray() -> None:
             if type(error) not in (Exception, RuntimeError, TimeoutError):
                 raise
             reason = str(error).partition("\n")[0].rstrip(".")
-            _log.warning("Ray did not come up: %s", reason)
+            again = "it is tried again" if left else "this was the last try"
+            _log.warning("Ray did not come up, %s: %s", again, reason)
             ray.shutdown()
             ray_processes.kill_unfinished()
             if left == 0:

@@ -80,6 +80,9 @@ _ALWAYS: Mapping[str, str] = {
     "RAY_enable_metrics_collection": "0",
     # Without a connection, a call of an actor would start a Ray with settings that are not ours.
     "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Ray's core takes SIGTERM for a crash: it would print a stack and abort a stopped start.
+    # Python's own `faulthandler`, which Ray enables, still prints the stack of a real crash.
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
     # By default Ray's workers run at niceness 15, behind all other processes of the machine, among
     # them Kafka and the clients of the endpoint. Our workers answer requests.
     "RAY_worker_niceness": "0",

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,10 @@ RUN_ID = "_FRESHRANK_RUN"
 # Seconds for killed processes to be gone, and between two looks for more: a process that was just
 # starting others may leave some behind.
 _KILL_TIMEOUT_S, _KILL_POLL_S = 2.0, 0.05
+
+# Looks in a row that find no process before none is left: a look misses a process whose parent ends
+# at that moment.
+_LOOKS_WITHOUT = 3
 
 # Seconds between two looks whether a needed process has ended, and for which an event loop may be
 # silent then.
@@ -125,21 +129,29 @@ def kill_unfinished() -> None:
                 child.kill()
 
 
-def kill_left() -> int:
-    """SIGKILL what `mark_run` has marked, and what else of Ray has come from this process.
+def left_of_run() -> list[psutil.Process]:
+    """What `mark_run` has marked, and what else of Ray has come from this process."""
+    return [*_marked(), *_titled()]
 
-    Returns how many were left. Blocks.
+
+def kill_left(
+    find: Callable[[], Sequence[psutil.Process]] = left_of_run,
+    sleep: Callable[[float], object] = time.sleep,
+) -> int:
+    """SIGKILL what `find` finds, until it finds no more. Returns how many were left. Blocks.
 
     Ray ends its own processes; those of a Ray whose node manager was killed live on without it.
     """
     found: set[int] = set()
-    deadline = time.monotonic() + _KILL_TIMEOUT_S
-    while (left := [*_marked(), *_titled()]) and time.monotonic() < deadline:
+    deadline, looks = time.monotonic() + _KILL_TIMEOUT_S, _LOOKS_WITHOUT
+    while looks > 0 and time.monotonic() < deadline:
+        left = find()
+        looks = _LOOKS_WITHOUT if left else looks - 1
         for process in left:
             with contextlib.suppress(psutil.Error):  # it has just ended
                 process.kill()
             found.add(process.pid)
-        time.sleep(_KILL_POLL_S)
+        sleep(_KILL_POLL_S)
     return len(found)
 
 

@@ -14,6 +14,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.pipelines.stream_checks import time_notes
 from freshrank.deploy.state.folder_lock import holder
+from freshrank.deploy.state.folders import LEARNER
 from freshrank.deploy.state.inspect import StateFile, inspect_state, newest_first
 from freshrank.deploy.state.record_files import definitions_record
 from freshrank.deploy.state.record_files.definitions_record import (
@@ -21,7 +22,7 @@ from freshrank.deploy.state.record_files.definitions_record import (
     definitions_of,
     differences,
 )
-from freshrank.deploy.state.state_folder import LEARNER, StateFolder
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring.start_checks import check_served, check_settings, check_state
 from freshrank.learner import checkpoints
 

@@ -86,9 +86,6 @@ class KafkaSettings(WithPassword):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if (self.port or self.folder) and self.bootstrap != "apache":
-            reason = "`port` and `folder` are of a broker that is started here"
-            raise ValueError(f"{reason}: set `bootstrap` to apache (`--kafka apache`)")
         secret = self.password or self.password_file
         if self.security_protocol.startswith("SASL") and not (self.username and secret):
             raise ValueError("SASL needs `username`, and `password` or `password_file`")
@@ -104,6 +101,19 @@ class KafkaSettings(WithPassword):
         if self.ca_file and not self.security_protocol.endswith("SSL"):
             raise ValueError("`ca_file` requires `security_protocol` SSL or SASL_SSL")
         return self
+
+    def check_started_here(self) -> None:
+        """Raise ConfigError for settings of an Apache Kafka where none would be started.
+
+        Only commands that start servers ask: others may find them in their environment.
+        """
+        if (self.port or self.folder) and self.bootstrap != "apache":
+            raise ConfigError(
+                "kafka.port" if self.port else "kafka.folder",
+                "it is of an Apache Kafka that is started here, and `kafka.bootstrap` is "
+                f"{self.bootstrap!r}",
+                "Leave it out, or set `bootstrap` to apache (`--kafka apache`).",
+            )
 
     def security(self) -> KafkaSecurity:
         """Return what every client needs. Raises ConfigError when the password cannot be read."""

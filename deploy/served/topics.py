@@ -14,8 +14,8 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.kafka_login import known_clients
+from freshrank.deploy.state.folders import KAFKA
 from freshrank.deploy.state.records import origin_recorded
-from freshrank.deploy.state.state_folder import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
 from freshrank.feature_actors.connectors.kafka.topics import check_brokers, partition_count

@@ -20,7 +20,7 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.brokers import Broker, open_broker
 from freshrank.deploy.servers.redis_server import RedisServer
-from freshrank.deploy.state.state_folder import KAFKA
+from freshrank.deploy.state.folders import KAFKA
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topic_ids import TopicIdentities
 from freshrank.feature_actors.connectors.kafka.topics import (

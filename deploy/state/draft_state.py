@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
+from freshrank.deploy.state.folders import LEARNED
 from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.deploy.state.records import RECORDS
-from freshrank.deploy.state.state_folder import FILLING, LEARNED, MARKER, StateFolder
+from freshrank.deploy.state.state_folder import FILLING, MARKER, StateFolder
 
 KEPT = "kept"
 """The folder of a draft with that by which the work at it can go on after an end."""

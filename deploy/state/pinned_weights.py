@@ -12,7 +12,7 @@ from freshrank.actors.snapshots.file_format import unpack
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.state_folder import LEARNER, PINNED
+from freshrank.deploy.state.folders import LEARNER, PINNED
 from freshrank.learner import checkpoints
 from freshrank.learner.parameters.weights import ModelWeights
 from freshrank.learner.pinned import pinned_of, pinned_weights

@@ -6,45 +6,29 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from freshrank.actors.errors import ConfigError, SnapshotError
+from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
-from freshrank.actors.snapshots.file_format import made_for
 from freshrank.actors.snapshots.private_files import (
     open_private,
     tighten,
     write_private,
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
-from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import state_id
+from freshrank.deploy.state.changed_definitions import check_definitions
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
-from freshrank.deploy.state.inspect import check_checkpoints, newest_first
+from freshrank.deploy.state.folders import KAFKA, LEARNED, LEARNER, PINNED, SHARDS
+from freshrank.deploy.state.inspect import check_checkpoints
 from freshrank.deploy.state.record_files import fields_record, topics_record, update_record
 from freshrank.deploy.state.records import RECORDS, write_records
-from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
-from freshrank.learner import checkpoints
-
-# Its folders. The last are that of an Apache Kafka that is started here, which holds records, and
-# that of weights that arms of experiments are pinned to: no start ever moves them.
-SHARDS, LEARNER, TENSORBOARD = "shards", "learner", "tensorboard"
-KAFKA, PINNED = "kafka", "pinned"
-
-# The folder with how far topics are copied (`Rekeyer`), of pipelines that have such.
-REKEYING = "rekeying"
-
-# The folder with the snapshots of the entities that candidates name, one folder for each.
-ENTITIES = "entities"
-
-# The folders whose contents mean nothing without the offsets of their broker.
-LEARNED = (SHARDS, LEARNER, TENSORBOARD, REKEYING, ENTITIES)
 
 # The file with the `kafka.bootstrap` that the state was made with.
 MARKER = "broker"
@@ -67,14 +51,6 @@ _LEAST_BYTES = 1 << 20
 
 # Errors that free space would mend.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-# What a run without its state does, by whether its label is joined with impressions: those hold the
-# rows that were served, which are of the old features.
-_AGAIN = {
-    False: "learn again from what the topics still hold",
-    True: "read the events again that the topics still hold, and learn from the impressions that "
-    "are served from then on (older ones count as dead_other_layout where the features changed)",
-}
 
 # In place of a broker that is not known.
 _UNKNOWN = "unknown"
@@ -141,7 +117,7 @@ class StateFolder:
                 "Give what it was made with (--config, FRESHRANK_KAFKA__BOOTSTRAP), or another "
                 "`state` (FRESHRANK_STATE).",
             )
-        self._check_definitions(pipeline)
+        check_definitions(self.path, pipeline)
         with self._usable():
             fields_record.check_fields(self.path, pipeline)
             check_checkpoints(self.path / LEARNER)
@@ -198,38 +174,6 @@ class StateFolder:
             finally:
                 disk.remove(draft)
 
-    def _check_definitions(self, pipeline: Pipeline) -> None:
-        """Raise ConfigError when a start would load files of other definitions."""
-        shards = (pipeline.fingerprint,)
-        learner = checkpoints.readable(pipeline.bound_model, pipeline.optimizer)
-        for plan in pipeline.candidate_plans:
-            folder, wanted = f"{ENTITIES}/{plan.entity.name}", candidate_fingerprint(plan)
-            for files in newest_first(self.path / folder):
-                found = _newest_made_for(SNAPSHOT_KIND, files)
-                if found not in (None, wanted) and not plan.rebuilds:
-                    raise ConfigError(
-                        str(self.path),
-                        f"the definitions of the features of {plan.entity.name!r} have changed "
-                        "since this state was made",
-                        "Change them back, give the pipeline another name, set another `state` "
-                        f"(FRESHRANK_STATE), or remove the folder {folder} in it to read again "
-                        "what the topics still hold.",
-                    )
-        for name, kind, readable, what in (
-            (SHARDS, SNAPSHOT_KIND, shards, "features, inputs, label or partitioner"),
-            (LEARNER, checkpoints.NAME, learner, "model or optimiser"),
-        ):
-            for files in newest_first(self.path / name):
-                if _newest_made_for(kind, files) not in (None, *readable):
-                    raise ConfigError(
-                        str(self.path),
-                        f"the definitions of pipeline {pipeline.name!r} ({what}) have changed "
-                        "since this state was made",
-                        "Change them back, give the pipeline another name, set another `state` "
-                        f"(FRESHRANK_STATE), or remove the folders {SHARDS} and {LEARNER} in it "
-                        f"to {_AGAIN[pipeline.joined is not None]}.",
-                    )
-
     @property
     def _aside(self) -> Path:
         return self.path.with_name(f"{self.path.name}.previous")
@@ -283,14 +227,6 @@ class StateFolder:
 def _kind(bootstrap: str) -> str:
     """Return what may not change: a given broker may have several addresses."""
     return bootstrap if bootstrap in STARTED_HERE else "given"
-
-
-def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
-    """Return the fingerprint of the newest readable file of a kind; None: there is none."""
-    for path in files:
-        with contextlib.suppress(SnapshotError):  # a start skips it too, and logs that
-            return made_for(kind, path)
-    return None
 
 
 def _recorded_broker(folder: Path) -> str:

@@ -18,7 +18,7 @@ from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.history.partition_batches import batch_for
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.state_folder import ENTITIES, LEARNER, REKEYING, SHARDS
+from freshrank.deploy.state.folders import ENTITIES, LEARNER, REKEYING, SHARDS
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import snapshot_name

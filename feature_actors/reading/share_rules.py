@@ -270,7 +270,8 @@ OF_TOPICS = (
         ("records",),
         AlertKind.REJECTED,
         "records of the topic {topic!r} are rejected, the last one because of: {reason} "
-        "({topic}.dead has each with its reason): mend the producer, or declare the schema that it writes",
+        "({topic}.dead has each with its reason): mend the producer, or declare the schema that it "
+        "writes",
         certain=True,
     ),
     ShareRule(

@@ -68,19 +68,31 @@ def test_what_keeps_replicas_from_starting_is_the_last_line_of_a_run(
     assert run.returncode == 2
 
 
+def has_agents(run: subprocess.Popen[str]) -> bool:
+    """They write their titles over the environment by which processes of a run are known."""
+    return any(has_title(one, "ray::DashboardAgent") for one in descendants(run))
+
+
+def connects(run: subprocess.Popen[str]) -> bool:
+    """Whether the core of Ray has begun in the process of the run, with handlers of its own."""
+    tasks = Path(f"/proc/{run.pid}/task").glob("*/comm")
+    return any(comm.read_text() == "worker.io\n" for comm in tasks)
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"), [(signal.SIGINT, has_agents), (signal.SIGTERM, connects)]
+)
 def test_no_process_is_left_of_a_start_that_is_interrupted_while_ray_comes_up(
     launch: Callable[[str], subprocess.Popen[str]],
+    number: signal.Signals,
+    moment: Callable[[subprocess.Popen[str]], bool],
 ) -> None:
     run = launch(RIGHT)
-
-    def agents() -> list[psutil.Process]:
-        """They write their titles over the environment by which processes of a run are known."""
-        return [one for one in descendants(run) if has_title(one, "ray::DashboardAgent")]
-
-    until(lambda: bool(agents()), START_S)
+    until(lambda: moment(run), START_S)
     started = descendants(run)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     said, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, said
     assert [one for one in started if runs(one)] == []
     assert "Traceback" not in said
+    assert "SIGTERM received" not in said

@@ -28,7 +28,8 @@ from freshrank.deploy.servers.processes.child import Child
 from freshrank.deploy.servers.processes.ports import free_port
 from freshrank.deploy.servers.processes.probing import ask
 from freshrank.deploy.servers.redis_server import find_redis
-from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.folders import LEARNER, SHARDS
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics

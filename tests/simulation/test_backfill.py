@@ -20,7 +20,7 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.history.arrivals import HistoryTally
 from freshrank.deploy.history.reader import HistoryReader
-from freshrank.deploy.state.state_folder import ENTITIES, LEARNER, SHARDS
+from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.wiring.backfill import Backfill, Target
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog

@@ -20,7 +20,8 @@ from freshrank.deploy.commands.state import state_app
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.state_folder import LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.folders import LEARNER, SHARDS
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring import assembly
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog

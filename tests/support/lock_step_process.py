@@ -15,7 +15,7 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.crashes.expected import entity_rows
 from freshrank.benchmarks.crashes.recorded_stream import recorded_log, recorded_pipeline
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.state.state_folder import LEARNER, SHARDS
+from freshrank.deploy.state.folders import LEARNER, SHARDS
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.learner.checkpoints import NAME
 

@@ -127,4 +127,6 @@ class CliOverrides:
             "FRESHRANK_SERVE__INSECURE": "true" if self.insecure else None,
         }
         given = {name: str(value) for name, value in options.items() if value is not None}
-        return load_settings(config, {**os.environ, **given})
+        settings = load_settings(config, {**os.environ, **given})
+        settings.kafka.check_started_here()
+        return settings

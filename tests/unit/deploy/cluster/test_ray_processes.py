@@ -1,8 +1,9 @@
 from collections.abc import Callable
 
+import psutil
 import pytest
 
-from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked
+from freshrank.deploy.cluster.ray_processes import RayProcesses, end_when_blocked, kill_left
 
 
 class Ended(RayProcesses):
@@ -31,6 +32,20 @@ class Loop:
             raise RuntimeError("Event loop is closed")
 
 
+class Left(psutil.Process):
+    """A process that is left."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self.killed = pid, False
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def kill(self) -> None:
+        self.killed = True
+
+
 def no_sleep(_: float) -> None:
     """Take no time."""
 
@@ -47,3 +62,11 @@ def test_a_loop_that_has_done_its_work_is_left_alone() -> None:
     reasons: list[str] = []
     end_when_blocked(Ended(), Loop(1, closed=True), reasons.append, 0.0, no_sleep)
     assert reasons == []
+
+
+def test_what_one_look_misses_is_killed_by_a_later_look() -> None:
+    first, second = Left(1), Left(2)
+    looks = iter([[first], [], [second], [], [], []])
+    assert kill_left(lambda: next(looks), no_sleep) == 2
+    assert first.killed and second.killed
+    assert next(looks, None) is None

@@ -15,7 +15,8 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.state_folder import FILLING, LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.folders import LEARNER, SHARDS
+from freshrank.deploy.state.state_folder import FILLING, StateFolder
 from freshrank.deploy.wiring import assembly, start_checks
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.learner import checkpoints

@@ -14,9 +14,9 @@ from freshrank.actors.messages import Inputs, Version
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.folders import LEARNER, PINNED
 from freshrank.deploy.state.inspect import inspect_state
 from freshrank.deploy.state.pinned_weights import check_pinned, keep_pinned, load_pinned
-from freshrank.deploy.state.state_folder import LEARNER, PINNED
 from freshrank.deploy.wiring import assembly
 from freshrank.learner.checkpoints import NAME, take
 from freshrank.learner.core import Learner

@@ -24,8 +24,9 @@ from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.pipelines.candidates import candidate_fingerprint
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.folders import ENTITIES, KAFKA, LEARNER, SHARDS
 from freshrank.deploy.state.records import RECORDS
-from freshrank.deploy.state.state_folder import ENTITIES, KAFKA, LEARNER, SHARDS, StateFolder
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.learner import checkpoints
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -338,7 +339,7 @@ OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
 @pytest.mark.parametrize(
     ("now", "what"),
     [
-        (OTHER_INPUTS, "features, inputs, label or partitioner"),
+        (OTHER_INPUTS, "features, inputs, label or partitioner; model or optimiser"),
         (OTHER_OPTIMIZER, "model or optimiser"),
     ],
 )
@@ -391,9 +392,13 @@ def test_features_of_items_that_have_changed_are_refused_and_a_table_is_read_aga
         files = FileSnapshots(folder / ENTITIES / "item")
         files.save("partition-0", pack(SNAPSHOT_KIND, candidate_fingerprint(plan), {}, {}))
         if refused:
-            with pytest.raises(ConfigError, match="of the features of 'item' have changed") as one:
+            with pytest.raises(ConfigError, match=r"\(features of 'item'\) have changed") as one:
                 state.check(now)
-            assert "remove the folder entities/item" in one.value.fix
+            assert "remove the folder entities/item in it to read them again" in one.value.fix
+            keep(folder, replace(before, optimizer=OTHER_OPTIMIZER.optimizer))
+            with pytest.raises(ConfigError, match="optimiser; features of 'item'") as one:
+                state.check(now)
+            assert "remove the folders shards, learner and entities/item in it" in one.value.fix
         else:
             state.check(now)
 

@@ -132,12 +132,9 @@ def test_definitions_that_cannot_work_are_refused(make: Callable[[], object], pr
 def test_a_default_of_id_key_or_time_is_refused(wrong: str, time: type) -> None:
     epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
     defaults = {"id": "", "user": "", "at": 0 if time is int else epoch}
-    fields = [("id", str), ("user", str), ("at", time)]
-    schema = msgspec.defstruct(
-        "Play",
-        [(name, kind, *([defaults[name]] if name == wrong else [])) for name, kind in fields],
-        kw_only=True,
-    )
+    kinds: dict[str, type] = {"id": str, "user": str, "at": time}
+    needed = [(name, kind) for name, kind in kinds.items() if name != wrong]
+    schema = msgspec.defstruct("Play", [*needed, (wrong, kinds[wrong], defaults[wrong])])
     with pytest.raises(ConfigError, match=f"the field '{wrong}' has a default.*leave the default"):
         Stream("plays", id="id", time="at", key=Entity("user", key="user"), schema=schema)
 
