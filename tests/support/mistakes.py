@@ -175,6 +175,14 @@ MISTAKES = {
         "rating: int | None = None", 'mood: Literal["calm", "loud"] = "clam"',
         "Stream('plays').schema: the default of the field 'mood' is 'clam'", "mean 'calm'?",
     ),
+    "a field that may be unset": Mistake(
+        "seconds: float", "seconds: float | msgspec.UnsetType",
+        "Stream('plays').schema: the field 'seconds' may be UNSET", "write `| None = None`",
+    ),
+    "a field that is unset by default": Mistake(
+        "rating: int | None = None", "rating: int | msgspec.UnsetType = msgspec.UNSET",
+        "Stream('plays').schema: the field 'rating' may be UNSET", "write `| None = None`",
+    ),
     "a default of another type": Mistake(
         "rating: int | None = None", "rating: int = None",
         "Stream('plays').schema: the default of the field 'rating' is None", "write `| None =",

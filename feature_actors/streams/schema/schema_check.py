@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import msgspec
 from msgspec import inspect
@@ -12,6 +13,8 @@ from freshrank.actors.errors import ConfigError, did_you_mean
 
 def check_schema(struct: inspect.StructType, place: str) -> None:
     """Raise ConfigError for a field of a type that no format has, or with a default of another.
+
+    So for one that may be `msgspec.UNSET`, at any depth.
 
     A default is not checked when a record is decoded: it would be a value that no event may have.
 
@@ -39,6 +42,12 @@ write `| None = None`.
         annotations = {field.name: field.type for field in msgspec.structs.fields(one.cls)}
         for field in one.fields:
             name = f"{within}{field.name}"
+            if _may_be_unset(annotations[field.name]):
+                raise ConfigError(
+                    f"{place}.schema",
+                    f"the field {name!r} may be UNSET, which is no value that features know",
+                    "Where a record may lack it, write `| None = None` in place of `| UnsetType`.",
+                )
             for plain in _plain(field.type):
                 if isinstance(plain, inspect.StructType):
                     open_structs.append((plain, f"{name}."))
@@ -72,6 +81,10 @@ def _check_default(name: str, field: inspect.Field, annotation: object, place: s
             if choices
             else "Give one of its type; where a record may lack it, write `| None = None`.",
         ) from error
+
+
+def _may_be_unset(annotation: object) -> bool:
+    return annotation is msgspec.UnsetType or any(map(_may_be_unset, get_args(annotation)))
 
 
 def _plain(described: inspect.Type) -> Iterator[inspect.Type]:
