@@ -45,6 +45,8 @@ class AlertKind(StrEnum):
     """A share of the label events makes no shown item positive."""
     LOST_TO_RETENTION = "lost_to_retention"
     """Records were deleted before they were read: answers lack them, and no example holds them."""
+    BEGINS_LATE = "begins_late"
+    """The oldest records of a topic had been deleted before a state began with it."""
     STALLED = "stalled"
     """Records of a partition wait, and none of them is read."""
     BEHIND = "behind"

@@ -50,7 +50,10 @@ def run_plan(file: Path, settings: Settings) -> None:
 def _begins(folder: StateFolder, files: _Files, pipeline: Pipeline) -> str:
     """Tell what there is and what differs; returns where a start that is not refused begins."""
     if not files.there:
-        return f"{folder.path} holds no state: a start begins with the topics' oldest records."
+        return (
+            f"{folder.path} holds no state: a start begins with the topics' oldest records. What "
+            "was deleted before is in files only (freshrank backfill), and an alert tells of it."
+        )
     for line in (*_present(files), *_changes(folder.path, pipeline)):
         typer.echo(line)
     if folder.made_with() == EMBEDDED:

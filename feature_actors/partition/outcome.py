@@ -76,6 +76,8 @@ class Counters:
     """Offsets without a record: compaction, and the markers of transactions."""
     lost_to_retention: int = 0
     """Offsets that were deleted before they were read."""
+    deleted_before_start: int = 0
+    """Offsets of streams below the first record that was read: the state began without them."""
     impressions: int = 0
     impressions_outage: int = 0
     """Impressions that were scored while the online store did not answer: they are not joined."""

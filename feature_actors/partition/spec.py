@@ -60,6 +60,11 @@ class PartitionSpec:
         return tuple(plain_ids(key, ids).tolist())
 
     @property
+    def kept_topics(self) -> tuple[str, ...]:
+        """The topics of streams that are no copies, and so keep events for as long as is set."""
+        return tuple(one.source.topic for one in self.plan.tables if not one.source.rekeyed)
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """The source topics: those of the streams, then that of the impressions."""
         streams = tuple(plan.source.log_topic for plan in self.plan.row_plans)

@@ -88,6 +88,8 @@ class StreamSource:
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
         if self._origins is None or batch.decoded is not None:
+            if begin == 0 and batch.values:
+                self._counters.deleted_before_start += int(batch.offsets[0])
             rows, dead = self._take(batch, begin, end, outcome), outcome.dead
             own = list[RejectedRecord]()
         else:

@@ -57,6 +57,10 @@ class ShardInputs:
         self.lag = await self._source.lag()
         self.backlog = Backlog(sum(self.lag.values()))
         self._states = states
+        begun = [(topic, at) for at in states for topic in self._spec.kept_topics]
+        await self._retention.begin(
+            self._source, [(topic, at) for topic, at in begun if not states[at].offsets[topic]]
+        )
         self._pass_deleted()
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:

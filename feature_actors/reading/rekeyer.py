@@ -108,6 +108,8 @@ class Rekeyer:
             {(topic, partition): at.next_offset for partition, at in self._progress.items()}
         )
         if self._log is None:
+            begun = [one for one, at in self._progress.items() if at.next_offset is None]
+            await self._retention.begin(self._source, [(topic, one) for one in begun])
             self._log = LogWatch(identities, self._alerts)
             self.backlog = Backlog(sum((await self._source.lag()).values()))
         self._log.compare(identities)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from freshrank.actors.alerts import AlertKind, AlertSink, Severity
+from freshrank.actors.protocols import EventSource
 from freshrank.actors.records import DeletedRecords
 
 # Seconds for which the health tells of records that were lost.
@@ -33,6 +37,28 @@ raise retention.ms of the topic, or add shards'}
         self._lost[f"{name} retention"] = now_s, what
         if self._alerts is not None:
             self._alerts.emit(AlertKind.LOST_TO_RETENTION, Severity.ERROR, f"{name}: {what}")
+
+    async def begin(self, source: EventSource, places: Iterable[tuple[str, int]]) -> None:
+        """Tell of topics whose oldest records had been deleted when a state began with them.
+
+        `places` are the (topic, partition) that are read from their oldest record on. Nothing is
+        lost that the state could have had, so the health says nothing. Raises Unavailable.
+        """
+        deleted: Counter[str] = Counter()
+        partitions: Counter[str] = Counter()
+        for topic, partition in places:
+            oldest, _ = await source.bounds(topic, partition)
+            deleted[topic] += oldest
+            partitions[topic] += oldest > 0
+        for topic, count in deleted.items():
+            if count and self._alerts is not None:
+                self._alerts.emit(
+                    AlertKind.BEGINS_LATE,
+                    Severity.WARNING,
+                    f"{topic}: the oldest {count} record(s), in {partitions[topic]} partition(s), "
+                    "had been deleted before this state began: features, those over a lifetime "
+                    "above all, lack them. `freshrank backfill` takes them from files",
+                )
 
     def lost(self, now_s: float) -> dict[str, str]:
         """By partition: what was lost within the last hour."""

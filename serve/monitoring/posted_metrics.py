@@ -66,6 +66,7 @@ _OF_SHARDS = _counters(
     dead_no_key="Rows of tables, and tombstones, without a key",
     skipped="Offsets without a record: compaction, and the markers of transactions",
     lost_to_retention="Records that were deleted before the shard read them",
+    deleted_before_start="Records of streams that were deleted before the state began",
     impressions="Impressions joined with events",
     impressions_outage="Impressions not learned from: the online store did not answer for them",
     impressions_repeated="Impressions left out because their requests were sent again",

@@ -77,6 +77,7 @@ def test_without_a_state_a_start_begins_anew(plan: Plan) -> None:
     status, said = plan.of()
     assert status == 0
     assert "holds no state: a start begins with the topics' oldest records" in said
+    assert "What was deleted before is in files only (freshrank backfill)" in said
     assert not STATE.exists()
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from shard_world import ImpatientSource, wait_for
 from small_shop import START_MS, event, events, spec
 
+from freshrank.actors.alerts import Alerts
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
 from freshrank.actors.kernels.partitioner import partition_of
@@ -86,7 +87,9 @@ class World:
         self.at_once = 1_000
         self.stream = ANYWHERE
 
-    def rekeyer(self, owned: Sequence[int] = range(PARTITIONS)) -> Rekeyer:
+    def rekeyer(
+        self, owned: Sequence[int] = range(PARTITIONS), alerts: Alerts | None = None
+    ) -> Rekeyer:
         async def nothing() -> None: ...
 
         connectors = Connectors(
@@ -98,7 +101,7 @@ class World:
             clock=self.clock,
             close=nothing,
         )
-        return Rekeyer(self.stream, owned, STATE, connectors, self.snapshots)
+        return Rekeyer(self.stream, owned, STATE, connectors, self.snapshots, alerts)
 
     def write(self, count: int, seed: int = 0) -> None:
         """Write events of all users to partitions at random, and now and then no event."""
@@ -320,6 +323,27 @@ def test_a_source_topic_that_is_created_again_is_copied_no_more_and_told() -> No
         assert "the topic was created again" in str(told[events.topic])
 
     run(story)
+
+
+def test_a_topic_whose_beginning_was_deleted_before_the_first_copy_is_told_once() -> None:
+    async def test() -> None:
+        world = World()
+        world.write(60)
+        world.log.delete(events.topic, 1, before=3)
+        alerts = Alerts("shard-0", world.clock)
+        rekeyer = world.rekeyer(alerts=alerts)
+        await rekeyer.start()
+        while await rekeyer.unread():
+            await rekeyer.step()
+        await rekeyer.save()
+        assert alerts.status()["by_kind"] == {"begins_late": 1}
+        assert "the oldest 3 record(s), in 1 partition(s)" in str(alerts.status()["newest"])
+        assert rekeyer.health() == {}
+        later = Alerts("shard-0", world.clock)
+        await world.rekeyer(alerts=later).start()
+        assert later.status()["by_kind"] == {}
+
+    asyncio.run(test())
 
 
 def test_two_that_copy_the_same_partitions_double_nothing() -> None:

@@ -287,11 +287,22 @@ def test_a_new_state_has_lost_nothing_of_what_was_deleted_before() -> None:
             value = event(number, "u1", "view", 7, 1_000)
             world.log.append("events", 0, value, START_MS + 1_000)
         world.log.delete("events", 0, before=4)
-        shard = world.shard()
+        alerts = Alerts("shard-0", world.clock)
+        shard = world.shard(alerts=alerts)
         await shard.start()
         await world.until_read(shard)
         status = await shard.status()
         assert (status["events"], status["lost_to_retention"], status["health"]) == (6, 0, {})
+        assert status["deleted_before_start"] == 4
+        assert alerts.status()["by_kind"] == {"begins_late": 1}
+        told = str(alerts.status()["newest"])
+        assert "events: the oldest 4 record(s), in 1 partition(s), had been deleted" in told
+        await shard.stop()
+        later = Alerts("shard-0", world.clock)
+        again = world.shard(alerts=later)
+        await again.start()
+        assert (await again.status())["deleted_before_start"] == 4, "counted once"
+        assert later.status()["by_kind"] == {}, "told once"
 
     run(test)
 
