@@ -1,8 +1,8 @@
 """The arrays that the compiled loops over entity rows work on, and the entries of a program.
 
 A row is ``words`` words of 8 bytes. Words 0 and 1 are the newest event time and the offset of
-the last event applied. The rest belongs to *operations*: `program` int64[o, 15] holds one line for
-each operation, whose entries are the constants below.
+the last event applied. The rest belongs to *operations*: `program` int64[o, 16 + 2 c] holds one
+line for each, whose entries are the constants below; `c` is the most clock changes of a line.
 """
 
 from collections.abc import Callable
@@ -67,14 +67,16 @@ class FeatureBlock(NamedTuple):
 NEWEST, OFFSET, HEADER_WORDS = 0, 1, 2
 """The words that every row begins with, and their number."""
 
-OPCODE, AT, SIZE, MASK, INPUT, HOP, SPAN, OUT, DELAY, SHIFT, WHOLE = range(11)
+OPCODE, AT, SIZE, MASK, INPUT, HOP, SPAN, OUT, DELAY, SHIFT, WHOLE, CHANGES = range(12)
 """Entries of a program line: opcode; first word; number of tiles or entries; line of `masks` (-1:
-every event); line of `numbers` or `keys`; hop in ms; window or half-life in ms; first column of
-the output; how long before the time of a read a window ends, in ms; how long before the epoch a
-tile begins, in ms; 1 where a window takes only tiles that were over by its end, else 0."""
+every event); line of `numbers` or `keys`; hop in ms; window or half-life in ms, 0 for a window that
+does not slide; first column of the output; how long before the time of a read a window ends, in
+ms; how long before the epoch a tile begins, in ms; 1 where a window takes only tiles that were over
+by its end, else 0; the number of clock changes."""
 
-PARAMETERS, PROGRAM_WIDTH = 11, 15
-"""The first of four entries that are the bits of float64 constants, and the width of a line."""
+PARAMETERS, CLOCKS = 12, 16
+"""The first of four entries that are the bits of float64 constants, and behind them the first of
+the clock changes: the time of each, ms, in order, and then the `SHIFT` from each on."""
 
 Update: TypeAlias = Callable[[Ints, RowViews, EventArrays, Trace, FeatureBlock], None]
 """Applies a batch of events for one program line, in order. Unless the block is empty, line ``i``

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from freshrank.actors.messages import IdField, Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
+    CLOCKS,
     HEADER_WORDS,
     OFFSET,
     PARAMETERS,
-    PROGRAM_WIDTH,
 )
 from freshrank.feature_actors.streams.expressions.conditions import Expression
 from freshrank.feature_actors.streams.expressions.numbers import NumberExpression
@@ -61,6 +62,8 @@ class Line:
     """How long before the time of a read a window ends."""
     shift_ms: int = 0
     """How long before the epoch a tile begins."""
+    changes: Sequence[tuple[int, int]] = ()
+    """Times, ms, in order, and the `shift_ms` from each on: tiles by clocks that change."""
     whole: bool = False
     """Whether a window takes only tiles that were over by its end."""
     exact: bool = False
@@ -127,8 +130,12 @@ class Layout:
 
     @property
     def program(self) -> Ints:
-        """int64[o, 15]."""
-        return np.array(self._program, dtype=np.int64).reshape(-1, PROGRAM_WIDTH)
+        """int64[o, 16 + 2 c]."""
+        width = max(map(len, self._program), default=CLOCKS)
+        program = np.zeros((len(self._program), width), dtype=np.int64)
+        for line, entries in zip(program, self._program, strict=True):
+            line[: len(entries)] = entries
+        return program
 
     @property
     def empty_row(self) -> Ints:
@@ -190,12 +197,13 @@ class Layout:
         the feature may be wrong; None where it is exact.
         """
         entries = [line.size, line.mask, line.source, line.hop_ms, line.span_ms, line.out]
-        entries += [line.delay_ms, line.shift_ms, int(line.whole)]
-        parameters = np.zeros(PROGRAM_WIDTH - PARAMETERS)
+        entries += [line.delay_ms, line.shift_ms, int(line.whole), len(line.changes)]
+        parameters = np.zeros(CLOCKS - PARAMETERS)
         parameters[: len(line.parameters)] = line.parameters
         constants = parameters.view(np.int64).tolist()
         self._inputs.lines.append(len(self._program))
-        self._program.append([line.opcode, self.words, *entries, *constants])
+        clocks = [time for time, _ in line.changes] + [shift for _, shift in line.changes]
+        self._program.append([line.opcode, self.words, *entries, *constants, *clocks])
         self._empty.append(identity)
         hop_ms = 0 if line.exact else line.hop_ms
         placed = Placed(name, len(identity), hop_ms, keeps_ms, error)

@@ -27,7 +27,7 @@ class ProgramPart(NamedTuple):
     """The list; "" for events."""
     inputs: LineInputs
     program: Ints
-    """int64[o, 15]."""
+    """int64[o, 16 + 2 c]."""
 
 
 class TablePlan(RowPlan):
@@ -55,7 +55,7 @@ class TablePlan(RowPlan):
         self.id_width = sum(field.width for field in self.id_fields)
         self.row_words = self.layout.words
         self.program = self.layout.program
-        """int64[o, 15]: all features."""
+        """int64[o, 16 + 2 c]: all features."""
         self.program_parts = [
             ProgramPart(each, inputs, self.program[inputs.lines])
             for each, inputs in self.layout.inputs.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from naive import (
+    DAY_MS,
     START_MS,
     Behaviour,
     Condition,
@@ -204,7 +206,8 @@ class Case:
         )
 
 
-LENGTHS_MS = {"1s": 1_000, "3s": 3_000, "10s": 10_000, "1m": 60_000}
+LENGTHS_MS = {"1s": 1_000, "3s": 3_000, "10s": 10_000, "1m": 60_000, "1d": DAY_MS}
+LENGTHS_MS["62010s"] = 62_010_000
 
 
 def length_of(text: str | None) -> int:
@@ -221,7 +224,7 @@ def windows(aggregate: Windowed | Histogram | Quantile | DistinctCount) -> list[
 def stretch(declared: str | Tumbling, delay_ms: int, hops: Callable[[str], int | None]) -> Stretch:
     if isinstance(declared, Tumbling):
         length_ms, begins_ms = length_of(declared.length), length_of(declared.begins)
-        return Days(length_ms, begins_ms, int(declared.previous), delay_ms)
+        return Days(length_ms, begins_ms, int(declared.previous), delay_ms, declared.zone)
     if declared == "lifetime":
         return None
     length_ms = LENGTHS_MS[declared]
@@ -257,6 +260,9 @@ def twice_above_item(event: Behaviour) -> bool:
 
 
 DAYS = (Tumbling("10s"), Tumbling("10s", previous=True), Tumbling("1m", begins="3s"))
+# These days begin ten seconds after the first event may come, at 17:13:30 there.
+ZONED = Tumbling("1d", begins="62010s", zone="America/New_York")
+ZONED_BEFORE = dataclasses.replace(ZONED, previous=True)
 EVERY_KIND = ("10s", "lifetime", *DAYS)
 
 # Four categories at most, so that four counters are exact; the bound of fewer is tested below.
@@ -291,6 +297,13 @@ CASES = {
     "count yesterday": Case(
         Count(windows=[Tumbling("10s", begins="3s", previous=True), Tumbling("1s", previous=True)])
     ),
+    "count today in a zone": Case(Count(windows=[ZONED, ZONED_BEFORE])),
+    "mean yesterday in a zone": Case(Mean("price", windows=[ZONED_BEFORE, "10s"], delay="10s")),
+    "distinct today in a zone": Case(DistinctCount("category", windows=[ZONED], most=4)),
+    "distinct estimate today in a zone": Case(
+        DistinctCount("category", windows=[ZONED], error=0.25)
+    ),
+    "median today in a zone": Case(Quantile("price", between=(1, 100), windows=[ZONED])),
     "count yesterday delayed": Case(Count(windows=[Tumbling("10s", previous=True)], delay="3s")),
     "sum of every kind": Case(Sum("price", windows=EVERY_KIND)),
     "mean of every kind": Case(Mean("price", windows=EVERY_KIND)),

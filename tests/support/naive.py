@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -18,6 +21,10 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.stream import Entity, Stream
 
 START_MS = 1_700_000_000_000
+
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 Condition = Callable[["Behaviour"], bool]
 Bag = list[tuple[int, float]]
@@ -59,9 +66,23 @@ class Days(NamedTuple):
     back: int = 0
     """0 for the one that is on, 1 for the one before."""
     delay_ms: int = 0
+    zone: str | None = None
 
     def number(self, ts: int) -> int:
-        return (ts - self.begins_ms) // self.length_ms
+        if self.zone is None:
+            return (ts - self.begins_ms) // self.length_ms
+        # A beginning that is on the clock twice is the first: dates do not go back.
+        until_now = range(ts - 2 * HOUR_MS, ts + 1, MINUTE_MS)
+        return max(_date_of(self.zone, self.begins_ms, at) for at in until_now) // (
+            self.length_ms // DAY_MS
+        )
+
+
+@lru_cache(maxsize=100_000)
+def _date_of(zone: str, begins_ms: int, ts: int) -> int:
+    """The number of the date on the clock, of days that begin so long after midnight."""
+    moment = datetime.fromtimestamp(ts / 1000, ZoneInfo(zone)).replace(tzinfo=None)
+    return (moment - timedelta(milliseconds=begins_ms)).date().toordinal() - EPOCH_DAY
 
 
 Stretch: TypeAlias = Window | Days | None

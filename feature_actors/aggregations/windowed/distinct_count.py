@@ -13,12 +13,10 @@ from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.base import Aggregate, check_entries, check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
-    HOP,
     INPUT,
     MASK,
     OUT,
     PARAMETERS,
-    SHIFT,
     SIZE,
     SPAN,
     EventArrays,
@@ -51,11 +49,18 @@ _ERRORS = (0.03, 0.25)
 
 @inlined
 def _oldest(line: Ints, at: int) -> int:
-    """The first time of the window as of `at`: that of its tile where it does not slide."""
-    oldest: int = at - line[SPAN]
-    if line[SPAN] == 0:
-        oldest = tile_of(line, at) * line[HOP] - line[SHIFT]
+    """The oldest that counts as of `at`, on the scale of `_on_scale`."""
+    oldest: int = _on_scale(line, at) - line[SPAN]
     return oldest
+
+
+@inlined
+def _on_scale(line: Ints, at: int) -> int:
+    """A time as windows compare it: itself, and its tile where the window does not slide."""
+    place: int = at
+    if line[SPAN] == 0:
+        place = tile_of(line, at)
+    return place
 
 
 @subkernel
@@ -65,8 +70,8 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
     begin, size = line[AT], line[SIZE]
     oldest, found = _oldest(line, max(at, newest)), 0
     for place in range(begin, begin + size):
-        if rows.longs[row, place] != 0 and rows.longs[row, place + size] >= oldest:
-            found += 1
+        if rows.longs[row, place] != 0:
+            found += _on_scale(line, rows.longs[row, place + size]) >= oldest
     out.values[to, line[OUT]] = float(found)
 
 
@@ -161,7 +166,7 @@ def _operation(opcode: int, read: Read, *, with_sketches: bool) -> Operation:
                 _clear_sketches(longs, row, line, moment)
             if key == 0 or (mask >= 0 and not events.masks[mask, i]):
                 continue
-            if at < _oldest(line, trace.newest[i]):
+            if _on_scale(line, at) < _oldest(line, trace.newest[i]):
                 trace.refused[i] = True
                 continue
             trace.taken[i] = True

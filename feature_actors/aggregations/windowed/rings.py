@@ -20,6 +20,8 @@ from freshrank.actors.kernels.compile import inlined, subkernel
 from freshrank.actors.messages import Ints
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
+    CHANGES,
+    CLOCKS,
     DELAY,
     HOP,
     INPUT,
@@ -172,11 +174,34 @@ def mean_tiles(sums: Tiles) -> Tiles:
     return Tiles(identity, clear, update, merge)
 
 
+@subkernel
+def _shift_of_clocks(line: Ints, at: int) -> int:
+    """The shift from the last clock change on, that is not after a time."""
+    low, high = 0, line[CHANGES]
+    while low < high:
+        middle = (low + high) // 2
+        if line[CLOCKS + middle] <= at:
+            low = middle + 1
+        else:
+            high = middle
+    shift: int = line[SHIFT] if low == 0 else line[CLOCKS + line[CHANGES] + low - 1]
+    return shift
+
+
+@inlined
+def _shift_at(line: Ints, at: int) -> int:
+    """How long before the epoch a tile of the line begins, by the clocks of a time."""
+    shift: int = line[SHIFT]
+    if line[CHANGES] > 0:
+        shift = _shift_of_clocks(line, at)
+    return shift
+
+
 @inlined
 def tile_of(line: Ints, at: int) -> int:
     """The number of the line's tile at a time."""
     hop: int = line[HOP]
-    number: int = quotient(at + line[SHIFT], hop, 1.0 / hop)
+    number: int = quotient(at + _shift_at(line, at), hop, 1.0 / hop)
     return number
 
 
@@ -186,6 +211,8 @@ def reach(line: Ints, moment: Moment) -> tuple[int, int]:
     newest, at = moment
     end = max(at, newest) - line[DELAY]
     first, last = tile_of(line, max(end - line[SPAN], 0)), tile_of(line, newest)
+    if line[SPAN] == 0:
+        first -= line[WHOLE]
     if line[WHOLE] != 0:
         last = min(last, tile_of(line, max(end, 0)) - 1)
     return first, last
@@ -221,15 +248,15 @@ def ring_operation(
         line: Ints, rows: RowViews, events: EventArrays, trace: Trace, out: FeatureBlock
     ) -> None:
         """Read if wanted, empty the tiles that come into reach, and update the event's tile."""
-        size, hop, shift, mask = line[SIZE], line[HOP], line[SHIFT], line[MASK]
+        size, hop, mask = line[SIZE], line[HOP], line[MASK]
         inverse = 1.0 / hop
         before = len(out.values) > 0
         for i in range(len(trace.newest)):
             row, at, newest = events.slots[i], events.times[i], trace.newest[i]
             if before:
                 read(line, rows, row, (newest, at), out, i)
-            tile = quotient(at + shift, hop, inverse)
-            head = quotient(newest + shift, hop, inverse)
+            tile = quotient(at + _shift_at(line, at), hop, inverse)
+            head = quotient(newest + _shift_at(line, newest), hop, inverse)
             coming = max(head + 1, tile - size + 1)
             place = coming % size
             for _ in range(coming, tile + 1):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.aggregations.row_layout import Line
+from freshrank.feature_actors.aggregations.windowed.zoned_days import DAY_MS, tile_shifts
 from freshrank.feature_actors.streams.durations import duration_ms, duration_text, is_duration
+from freshrank.feature_actors.streams.times.zones import zone_of
 
 LIFETIME = "lifetime"
 """In place of a duration: all events of an entity."""
@@ -41,14 +43,20 @@ class Tumbling:
     previous
         Read the last complete window instead of the current one.
     begins
-        By how much later than that they begin: ``Tumbling("1d", begins="16h")`` are the days of
-        China, ``Tumbling("7d", begins="4d")`` weeks from Monday on. A zone's clock changes are not
-        followed.
+        By how much later than that they begin: ``Tumbling("1d", begins="4h")`` are days from four
+        in the morning on, ``Tumbling("7d", begins="4d")`` weeks from Monday on.
+    zone
+        The IANA name of the zone whose clocks say so, as in ``Tumbling("1d",
+        zone="Europe/Berlin")``; `length` is then in whole days. None: UTC. A day in which clocks
+        are put forward has 23 hours, one in which they are put back 25, and a beginning that is
+        on the clock twice is the first of both. The changes of 1970 to 2100 are followed, by the
+        rules of the machine's tz database.
     """
 
     length: str
     previous: bool = False
     begins: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ class Window:
     """How long before the epoch a tile begins."""
     previous: bool = False
     """Whether it is the tumbling window before the current one."""
+    zone: str | None = None
+    """The zone whose clocks say when its tiles begin, later by `shift_ms`; None: UTC."""
 
     @property
     def tiles(self) -> int:
@@ -79,7 +89,9 @@ class Window:
         >>> Window("1h", 3_600_000, 300_000).tiles
         13
         """
-        return -(-(self.length_ms + self.delay_ms) // self.hop_ms) + 1
+        # A date may have been left out within the delay, as a zone changed sides of the date line.
+        left_out = int(self.zone is not None and self.delay_ms > 0)
+        return -(-(self.length_ms + self.delay_ms) // self.hop_ms) + 1 + left_out
 
     @property
     def slides(self) -> bool:
@@ -94,7 +106,10 @@ class Window:
     @property
     def keeps_ms(self) -> int | None:
         """For how long an event can matter to it; None: for ever."""
-        return None if self.hop_ms == _EVER_MS else self.tiles * self.hop_ms
+        if self.hop_ms == _EVER_MS:
+            return None
+        # Days of a zone are longer than others by an hour at times, and by a date left out.
+        return (self.tiles + int(self.zone is not None)) * self.hop_ms
 
     @property
     def canonical(self) -> str:
@@ -103,18 +118,23 @@ class Window:
             return f"{self.length_ms}/{self.hop_ms}"
         if self.hop_ms == _EVER_MS:
             return LIFETIME
-        return f"{'previous' if self.previous else 'current'} {self.hop_ms}-{self.shift_ms}"
+        zone = "" if self.zone is None else f" in {self.zone}"
+        return f"{'previous' if self.previous else 'current'} {self.hop_ms}-{self.shift_ms}{zone}"
 
     def line(self, opcode: int, out: int) -> Line:
         """The line of a program that reads it; what it reads of events is not said yet."""
+        shift_ms, changes = self.shift_ms, tuple[tuple[int, int], ...]()
+        if self.zone is not None:
+            shift_ms, changes = tile_shifts(self.zone, self.hop_ms, self.shift_ms)
         return Line(
             opcode=opcode,
             out=out,
             size=self.tiles,
             hop_ms=self.hop_ms,
-            span_ms=self.length_ms,
+            span_ms=self.length_ms if self.slides else 0,
             delay_ms=self.delay_ms,
-            shift_ms=self.shift_ms,
+            shift_ms=shift_ms,
+            changes=changes,
             whole=self.whole,
             exact=not self.slides,
         )
@@ -197,6 +217,7 @@ def _standing_window(
             f"{declared.begins!r} is no shorter than the window",
             f"Take less than {declared.length!r}.",
         )
+    _check_zone(declared, length, place)
     name = "previous" if declared.previous else "current"
     window = Window(
         f"{name}_{declared.length}",
@@ -205,8 +226,21 @@ def _standing_window(
         delay_ms,
         shift_ms=-begins % length,
         previous=declared.previous,
+        zone=declared.zone,
     )
     return _of_bounded_tiles(window, delay_place)
+
+
+def _check_zone(declared: Tumbling, length_ms: int, place: str) -> None:
+    if declared.zone is None:
+        return
+    zone_of(declared.zone, f"{place}.zone")
+    if length_ms % DAY_MS:
+        raise ConfigError(
+            f"{place}.length",
+            f"{declared.length!r} is not in whole days, and clocks of a zone may go back an hour",
+            'Take whole days with a zone, as in "1d" or "7d".',
+        )
 
 
 def _of_bounded_tiles(window: Window, place: str) -> Window:

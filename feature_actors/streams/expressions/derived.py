@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +20,7 @@ from freshrank.feature_actors.streams.expressions.numbers import (
 )
 from freshrank.feature_actors.streams.fields import Fields
 from freshrank.feature_actors.streams.lines.field_columns import FieldColumns
-from freshrank.feature_actors.streams.times.zones import zone_of
+from freshrank.feature_actors.streams.times.zones import offset_ms, zone_of
 
 # More boundaries than this make a row of many kilobytes: a typing error rather than a wish.
 _MOST_BOUNDARIES = 255
@@ -144,12 +142,10 @@ def _offsets_ms(zone: str, times_ms: Ints) -> Ints:
     """int64[n]: by how much the clocks of a zone are ahead of UTC."""
     known_ms = np.clip(times_ms, _FIRST_MS, _LAST_MS)
     quarters, places = np.unique(known_ms // _QUARTER_MS, return_inverse=True)
-    offsets = [_offset_ms(zone, quarter) for quarter in quarters.tolist()]
+    offsets = [_offset_of_quarter(zone, quarter) for quarter in quarters.tolist()]
     return np.array(offsets, dtype=np.int64)[places]
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _offset_ms(zone: str, quarter: int) -> int:
-    moment = datetime.fromtimestamp(quarter * _QUARTER_MS / 1000, UTC)
-    offset = moment.astimezone(zoneinfo.ZoneInfo(zone)).utcoffset()
-    return 0 if offset is None else int(offset.total_seconds() * 1000)
+def _offset_of_quarter(zone: str, quarter: int) -> int:
+    return offset_ms(zone, quarter * _QUARTER_MS)

@@ -65,8 +65,9 @@ def test_a_hop_is_of_the_windows_that_slide() -> None:
 def test_days_of_other_beginnings_and_other_kinds_have_canonical_texts_of_their_own() -> None:
     windows = parse_windows(["1d", "lifetime", Tumbling("1d"), Tumbling("1d", True)], None, "v")
     (shifted,) = parse_windows([Tumbling("1d", begins="1h")], None, "v")
-    texts = {one.canonical for one in (*windows, shifted)}
-    assert len(texts) == 5
+    (zoned,) = parse_windows([Tumbling("1d", zone="Europe/Berlin")], None, "v")
+    texts = {one.canonical for one in (*windows, shifted, zoned)}
+    assert len(texts) == 6
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,16 @@ def test_days_of_other_beginnings_and_other_kinds_have_canonical_texts_of_their_
         (Tumbling("day"), None, r"v.windows\[0\].length: 'day' is not a duration"),
         (Tumbling("1d", begins="1d"), None, r"v.windows\[0\].begins: '1d' is no shorter"),
         (Tumbling("1d", begins="noon"), None, "'noon' is not a duration"),
+        (
+            Tumbling("12h", zone="Europe/Berlin"),
+            None,
+            r"v.windows\[0\].length: '12h' is not in whole days.*Take whole days",
+        ),
+        (
+            Tumbling("1d", zone="Europe/Berlim"),
+            None,
+            r"v.windows\[0\].zone: 'Europe/Berlim' is no time zone.*'Europe/Berlin'",
+        ),
         ("life", None, "'life' is not a duration"),
     ],
     ids=str,
