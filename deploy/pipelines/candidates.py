@@ -52,13 +52,13 @@ def check_candidate_views(
 ) -> None:
     """Raise ConfigError when a view of an entity that candidates name does not go with the rest."""
     for view in views:
-        if isinstance(label, Labelled) and (view.source is not stream or view.entity.compound):
+        if isinstance(label, Labelled) and view.source is not stream:
             raise ConfigError(
                 f"{view.__name__}.source",
                 f"with Labelled, rows of {view.entity.name!r} are read as of each event of "
-                f"{stream.topic!r}, so they have to be made of these events alone, by one field",
-                "Give the view that source and an entity of one field, or take a label that is "
-                "Joined: impressions carry the rows that were served.",
+                f"{stream.topic!r}, so they have to be made of these events alone",
+                "Give the view that source, or take a label that is Joined: impressions carry the "
+                "rows that were served.",
             )
         if view.entity.compound:
             check_compound_view(place, stream, view, context)

@@ -128,7 +128,7 @@ async def prepare_topics(
     """
     with _as_config_error():
         count = await _prepared(pipeline, kafka, settings)
-        _check_rows_beside(pipeline, count)
+        check_rows_beside(pipeline, count)
         found = {}
         for plan in pipeline.candidate_plans:
             found[plan.entity.name] = await _prepared_of(plan, kafka, settings, count)
@@ -137,10 +137,15 @@ async def prepare_topics(
         return TopicPartitions(count, found)
 
 
-def _check_rows_beside(pipeline: Pipeline, partitions: int) -> None:
+def check_rows_beside(pipeline: Pipeline, partitions: int) -> None:
     """Raise ConfigError where events would be labelled by rows of which a part lies elsewhere."""
-    if pipeline.joined is None and pipeline.candidate_plans and partitions > 1:
-        topic, entity = pipeline.stream.topic, pipeline.candidate_plans[0].entity.name
+    spread = [
+        plan.entity.name
+        for plan in pipeline.candidate_plans
+        if any(table.owner_part is None for table in plan.tables)
+    ]
+    if pipeline.joined is None and spread and partitions > 1:
+        topic, entity = pipeline.stream.topic, spread[0]
         raise ConfigError(
             f"topic {topic!r}",
             f"it has {partitions} partitions, and with Labelled the rows of {entity!r} that "

@@ -23,9 +23,11 @@ from freshrank.feature_actors.labels.pair_pool import pairs_of
 from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
 from freshrank.feature_actors.partition.outcome import Counters
 from freshrank.feature_actors.partition.spec import PartitionSpec
-from freshrank.feature_actors.state.entity_table import Applied, EntityTable
+from freshrank.feature_actors.state.entity_table import Applied, EntityTable, RowsBeside
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Kind
+
+_NONE_BESIDE = RowsBeside((), 0)
 
 
 class StreamLabel(NamedTuple):
@@ -38,8 +40,8 @@ class StreamLabel(NamedTuple):
     tombstone, to the examples that are known then; None where no items wait for a label."""
     reads_before: bool = False
     """Whether `label` needs each row as it was just before its event."""
-    evict: Callable[[int], None] = lambda newest_event_ms: None
-    """Drops entities from the tables that only the label needs, when that is due."""
+    beside: RowsBeside = _NONE_BESIDE
+    """The rows that only the label needs."""
 
 
 class LabelTables(NamedTuple):
@@ -47,7 +49,7 @@ class LabelTables(NamedTuple):
 
     others: Sequence[EntityTable]
     """Of the further streams, whose events fill them: they hold what has been read of those."""
-    beside: Sequence[EntityTable]
+    beside: RowsBeside
     """Of other entities, which the events of the first stream fill just after they are read."""
 
 
@@ -79,7 +81,7 @@ def labelling(
         labeller = EventLabeller(label, spec.encoder, tables, key, counters)
         if isinstance(waits, WaitingExamples):
             return label_later(labeller, waits)
-        return StreamLabel(labeller.label, reads_before=True, evict=labeller.evict)
+        return StreamLabel(labeller.label, reads_before=True, beside=tables.beside)
     if isinstance(label, Joined) and isinstance(waits, Joiner):
         return label_by_join(label, waits, key)
     return None
@@ -108,20 +110,13 @@ class EventLabeller:
             entities = columns.hashed(self.entity_key)[which]
             blocks.append(table.plan.read(table.rows_of(entities), columns.event_times_ms[which]))
             lines.append(np.arange(len(which)))
-        for table in self.tables.beside:
-            before = table.apply(columns, before=True).before
-            assert before is not None  # it was asked for
+        for before, line_of in self.tables.beside.take(columns):
             blocks.append(before)
-            lines.append(which)
+            lines.append(line_of[which])
         context = {name: column[which] for name, column in self.encoder.context_of(columns).items()}
         inputs = self.encoder.encode(blocks, lines, context)
         order, label_ms = columns.offsets[which], columns.event_times_ms[which]
         return LabelledRows.not_served(order, inputs, labels[which], label_ms, weights[which])
-
-    def evict(self, newest_event_ms: int) -> None:
-        """Drop entities of the tables that these events alone fill, when that is due."""
-        for table in self.tables.beside:
-            self.counters.evicted += len(table.evict(newest_event_ms))
 
     def _usable(self, columns: Columns, labels: Floats, weights: Floats, wanted: Bools) -> Ints:
         """int64[m]: those of the `wanted` events that give an example."""
@@ -152,7 +147,7 @@ def label_later(labeller: EventLabeller, waiting: WaitingExamples) -> StreamLabe
     def forget(entity: int, log_ms: int, clock_ms: int) -> LabelledRows:
         return waiting.forget(entity, clock_ms)
 
-    return StreamLabel(label, forget, reads_before=True, evict=labeller.evict)
+    return StreamLabel(label, forget, reads_before=True, beside=labeller.tables.beside)
 
 
 def label_by_join(label: Joined, joiner: Joiner, key: str) -> StreamLabel:

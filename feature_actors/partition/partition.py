@@ -35,7 +35,7 @@ from freshrank.feature_actors.partition.snapshot import (
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
-from freshrank.feature_actors.state.entity_table import EntityTable
+from freshrank.feature_actors.state.entity_table import RowsBeside
 from freshrank.feature_actors.state.table_copy import RowMemory
 from freshrank.feature_actors.state.tracked_table import TrackedRows, TrackedTable
 
@@ -71,7 +71,7 @@ class PartitionState:
         self.joiner = self._waits if isinstance(self._waits, Joiner) else None
         self.waiting = self._waits if isinstance(self._waits, WaitingExamples) else None
         most = spec.settings.max_entities_per_partition
-        self._beside = [EntityTable(plan, most) for plan in spec.beside]
+        self._beside = RowsBeside(spec.beside, most)
         self._streams = self._stream_sources(partitions)
         self._row_sources: list[StreamSource | TableSource] = [
             *self._streams,
@@ -116,7 +116,7 @@ class PartitionState:
     def nbytes(self) -> int:
         """Memory held, in bytes, roughly: rows, ids of events, examples, items without a label."""
         rows = sum(source.nbytes for source in self._row_sources)
-        rows += sum(len(table) * table.plan.bytes_per_entity for table in self._beside)
+        rows += self._beside.nbytes
         return rows + self.example_queue.nbytes + (self._waits.nbytes if self._waits else 0)
 
     @property
@@ -205,7 +205,7 @@ class PartitionState:
             parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
         if self._waits is not None:
             parts[_part_of(self._waits)] = self._waits.freeze()
-        parts |= {f"beside/{table.plan.name}": table.freeze() for table in self._beside}
+        parts |= {f"beside/{name}": frozen for name, frozen in self._beside.freeze().items()}
         if self._impressions is not None:
             parts[f"clock/{self.spec.impressions_topic}"] = self._impressions.freeze()
         meta: dict[str, JsonValue] = {
@@ -241,7 +241,7 @@ class PartitionState:
         state.example_queue.load(waiting, meta["topics"])
         if state._waits is not None:
             state._waits.load(part_of(arrays, _part_of(state._waits)))
-        for table in state._beside:
+        for table in state._beside.tables:
             table.load(part_of(arrays, f"beside/{table.plan.name}"))
         if state._impressions is not None:
             state._impressions.load(part_of(arrays, f"clock/{spec.impressions_topic}"))
@@ -278,7 +278,7 @@ class PartitionState:
         """Go on with the copies of the tables' rows, table by table."""
         return all(
             table.copy_rows(most_bytes and max(1, most_bytes // table.plan.bytes_per_entity))
-            for table in (*self.row_tables, *self._beside)
+            for table in (*self.row_tables, *self._beside.tables)
         )
 
     def _queue(self, parts: Sequence[LabelledRows], outcome: Outcome) -> None:

@@ -87,9 +87,9 @@ class StreamSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
+        if begin == 0 and batch.values and self._origins is None and batch.decoded is None:
+            self._counters.deleted_before_start += int(batch.offsets[0])
         if self._origins is None or batch.decoded is not None:
-            if begin == 0 and batch.values:
-                self._counters.deleted_before_start += int(batch.offsets[0])
             rows, dead = self._take(batch, begin, end, outcome), outcome.dead
             own = list[RejectedRecord]()
         else:
@@ -132,6 +132,7 @@ class StreamSource:
         if self._label is None:
             return []
         outcome.forgotten.append(name)
+        self._label.beside.forget(name)
         forget = self._label.forget
         return [] if forget is None else [forget(hash_text(name), at.log_ms[0], at.clock_ms[0])]
 
@@ -220,7 +221,7 @@ class StreamSource:
     def _evict(self) -> None:
         self._counters.evicted += len(self.table.evict(self.newest_event_ms))
         if self._label is not None:
-            self._label.evict(self.newest_event_ms)
+            self._counters.evicted += self._label.beside.evict(self.newest_event_ms)
 
 
 def _passed_ms(columns: Columns) -> Ints:

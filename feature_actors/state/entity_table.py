@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from freshrank.actors.messages import Bools, Ints
+from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.aggregations.dispatch import apply_events, begin_events, end_events
 from freshrank.feature_actors.aggregations.kernel_types import (
     FeatureBlock,
@@ -54,3 +56,62 @@ class EntityTable(RowTable):
         late = np.empty(len(slots), dtype=np.bool_)
         end_events(rows.longs, slots, columns.offsets, trace.taken, trace.refused, late)
         return Applied(slots, late, out if before else None)
+
+
+class RowsBeside:
+    """The rows of other entities that the events of a stream name, for the examples of these.
+
+    A table for each of `plans`, of at most `max_entities` rows, which the events of one partition
+    fill in order. The online store has its rows from other shards.
+    """
+
+    def __init__(self, plans: Sequence[TablePlan], max_entities: int) -> None:
+        self.tables = [EntityTable(plan, max_entities) for plan in plans]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by rows."""
+        return sum(len(table) * table.plan.bytes_per_entity for table in self.tables)
+
+    def take(self, columns: Columns) -> list[tuple[FeatureBlock, Ints]]:
+        """Apply events; gives for each table features, and int64[n]: each event's line of them.
+
+        They are those just before the event. One that lacks a part of a compound entity's id
+        changes no row of it, and has the features of an empty one.
+        """
+        return [_taken(table, columns) for table in self.tables]
+
+    def forget(self, owner: str) -> None:
+        """Drop the rows of compound entities of which `owner`, who keys the events, is a part."""
+        for table in self.tables:
+            if table.plan.owner_part is not None:
+                table.drop_owned(owner)
+
+    def evict(self, newest_event_ms: int) -> int:
+        """Drop entities when that is due; gives how many there were."""
+        return sum(len(table.evict(newest_event_ms)) for table in self.tables)
+
+    def freeze(self) -> dict[str, StateView]:
+        """The state of now, for a snapshot, by the names of its parts."""
+        return {table.plan.name: table.freeze() for table in self.tables}
+
+
+def _taken(table: EntityTable, columns: Columns) -> tuple[FeatureBlock, Ints]:
+    entity, lines = table.plan.entity, np.arange(len(columns))
+    if not entity.compound:
+        return _before(table, columns), lines
+    whole = np.flatnonzero(~columns.part_faults(entity.key).any)
+    before = _before(table, columns.take(whole))
+    if len(whole) == len(columns):
+        return before, lines
+    empty = table.plan.read(table.plan.empty_row.reshape(1, -1), np.zeros(1, dtype=np.int64))
+    lines[:] = len(whole)
+    lines[whole] = np.arange(len(whole))
+    pairs = zip(before, empty, strict=True)
+    return FeatureBlock(*(np.concatenate(pair) for pair in pairs)), lines
+
+
+def _before(table: EntityTable, columns: Columns) -> FeatureBlock:
+    before = table.apply(columns, before=True).before
+    assert before is not None  # it was asked for
+    return before

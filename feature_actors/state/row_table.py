@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -125,6 +125,17 @@ class RowTable:
             # By offset where times are equal: slots do not follow from the log alone.
             going[np.lexsort((header[:, OFFSET], newest))[:surplus]] = True
         return self._drop(slots[going])
+
+    def drop(self, entities: Sequence[str]) -> list[str]:
+        """Drop the rows of `entities`, each named once; gives those that had one."""
+        slots = np.empty(len(entities), dtype=np.int64)
+        hash_table.look_up(self._slots, self._ids(list(entities)), slots)
+        return self._drop(slots[slots >= 0])
+
+    def drop_owned(self, owner: str) -> list[str]:
+        """Drop the rows of compound entities of `owner`; gives those that there were."""
+        assert self._owners is not None
+        return self.drop(self._owners.names_of(owner, self._names))
 
     def forget_offsets(self) -> None:
         """Let no row name a record: those of before are not of the topic that is read on."""

@@ -10,7 +10,6 @@ import numpy as np
 from freshrank.actors.messages import Bools, Ints
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView, text_arrays, texts_of
-from freshrank.feature_actors.state import hash_table
 from freshrank.feature_actors.state.dirty_rows import DirtySlots
 from freshrank.feature_actors.state.entity_table import Applied, EntityTable
 from freshrank.feature_actors.state.row_table import RowTable
@@ -38,16 +37,15 @@ class TrackedRows(RowTable):
 
     def delete(self, entities: Sequence[str]) -> int:
         """Drop the rows of `entities`, each named once; gives how many had one."""
-        slots = np.empty(len(entities), dtype=np.int64)
-        hash_table.look_up(self._slots, self._ids(list(entities)), slots)
-        gone = self._drop(slots[slots >= 0])
+        gone = self.drop(entities)
         self._note_dropped(gone)
         return len(gone)
 
     def delete_owned(self, owner: str) -> int:
         """Drop the rows of compound entities of `owner`; gives how many there were."""
-        assert self._owners is not None
-        return self.delete(self._owners.names_of(owner, self._names))
+        gone = self.drop_owned(owner)
+        self._note_dropped(gone)
+        return len(gone)
 
     def mark_again(self, slots: Ints) -> None:
         """Mark rows at `slots` int64[m] as not written, as far as they still are entities'."""

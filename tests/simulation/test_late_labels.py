@@ -202,7 +202,11 @@ class OfPairs(FeatureView):
     [
         (lambda: replace(PIPELINE, features=[Paying, TooSoon]), "TooSoon.frauds", 'delay="1h"'),
         (lambda: replace(PIPELINE, features=[Paying, AtOnce]), "AtOnce.told", "SmoothedRate"),
-        (lambda: replace(PIPELINE, features=[Paying, OfPairs]), "OfPairs.source", "Joined"),
+        (
+            lambda: replace(PIPELINE, features=[Paying, OfPairs], context=[]),
+            "OfPairs.entity",
+            'Add "shop"',
+        ),
         (
             lambda: replace(PIPELINE, context=[]),
             "Taking.entity",

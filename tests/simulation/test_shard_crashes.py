@@ -20,6 +20,7 @@ from small_shop import (
     spec,
     table_spec,
     with_items_beside,
+    with_pairs_beside,
 )
 
 from freshrank.actors.errors import Unavailable
@@ -74,6 +75,7 @@ SPECS = {
     "listwise": spec(replace(JOINED, listwise=True)),
     "labelled": spec(LABELLED),
     "known later": with_items_beside(spec(LATER, max_entities=3)),
+    "pairs beside": with_pairs_beside(spec(LABELLED, max_entities=6)),
     "two streams": spec(two_streams=True, max_entities=5),
     "table": table_spec(),
     "full table": table_spec(max_entities=5),
@@ -150,6 +152,9 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert 50 < later.examples.total() < 2 * SECONDS - 20, "some wait still, or are forgotten"
     assert later.counted["evicted"] > undisturbed("labelled").counted["evicted"], "items, too"
     assert later.counted["forgotten"] > 3
+    pairs = undisturbed("pairs beside")
+    assert pairs.counted["evicted"] > undisturbed("labelled").counted["evicted"]
+    assert min(pairs.counted["forgotten"], pairs.counted["examples"]) > 3
     assert owned.dead == 0, "the shards of users tell what is rejected"
 
 
@@ -166,6 +171,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
         ("full table", 23),
         ("owned", 11),
         ("known later", 11),
+        ("pairs beside", 11),
     ],
 )
 def test_a_shard_that_crashes_at_any_call_ends_where_it_would_have_ended(

@@ -88,6 +88,18 @@ def popularity(stream: Stream) -> type[FeatureView]:
     return Wanted
 
 
+def familiarity(stream: Stream) -> type[FeatureView]:
+    """Features of pairs of user and item."""
+
+    class Familiarity(FeatureView):
+        entity, source = USER_ITEM, stream
+        met = Count(windows=["lifetime"])
+        prices = Sum("price", windows=["1m"])
+        apart = TimeSince()
+
+    return Familiarity
+
+
 JOINED = Joined(positive=col.type == "order", on="item", within="30s", grace="2s")
 LABELLED = Labelled(positive=col.type == "order")
 LATER = Labelled(positive=col.type == "order", known_after="20s")
@@ -124,9 +136,18 @@ def spec(
 
 def with_items_beside(made: PartitionSpec) -> PartitionSpec:
     """The same, whose examples have features of items, too."""
-    items = FeaturePlan([popularity(made.stream)])
-    encoder = InputEncoder([made.plan, items], made.stream, ["item"], [])
-    return replace(made, encoder=encoder, beside=items.tables)
+    return _with_rows_beside(made, popularity(made.stream))
+
+
+def with_pairs_beside(made: PartitionSpec) -> PartitionSpec:
+    """The same, whose examples have features of pairs of user and item, too."""
+    return _with_rows_beside(made, familiarity(made.stream))
+
+
+def _with_rows_beside(made: PartitionSpec, view: type[FeatureView]) -> PartitionSpec:
+    others = FeaturePlan([view])
+    encoder = InputEncoder([made.plan, others], made.stream, ["item"], [])
+    return replace(made, encoder=encoder, beside=others.tables)
 
 
 ITEM = Entity("item", key="item")
