@@ -32,7 +32,7 @@ from history_shop import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from naive import Behaviour, Days, Naive, always, stream
+from naive import DAY_MS, Behaviour, Days, Naive, always, stream
 from naive import user as behaving
 
 from freshrank import (
@@ -194,12 +194,17 @@ def behaviours() -> st.SearchStrategy[list[Behaviour]]:
     )
 
 
+# A day of New York that begins a minute after the first event may come, and the one before it.
+DAY_ON = Tumbling("1d", begins="62060s", zone="America/New_York")
+
+
 class Behaving(FeatureView):
     entity, source = behaving, stream
     everything = Count(windows=["1m", "lifetime"])
     today = Mean("price", windows=["lifetime", Tumbling("12s"), Tumbling("12s", previous=True)])
     views = Count(where=col.type == "view", windows=["12s"])
     mean = Mean("price", windows=["1m"])
+    there = Count(windows=[DAY_ON, replace(DAY_ON, previous=True)])
     ever = LastK("item_id", k=1)  # keeps each entity
 
 
@@ -254,6 +259,9 @@ def test_features_equal_those_recomputed_from_what_had_arrived(
         for column, days in kinds.items():
             mean = known.mean(days, always, at_ms)
             assert row[f"today_{column}"] == (None if np.isnan(mean) else pytest.approx(mean))
+        for column, back in {"current_1d": 0, "previous_1d": 1}.items():
+            day = Days(DAY_MS, 62_060_000, back, zone="America/New_York")
+            assert row[f"there_{column}"] == known.count(day, always, at_ms)
         assert row["views_12s"] == known.count(short, lambda one: one.type == "view", at_ms)
         assert row["mean_1m"] == (pytest.approx(float(np.mean(prices))) if prices else None)
 
