@@ -59,11 +59,15 @@ BENCHES = {
         "a history from Parquet, CSV and JSON lines, beside the same events from Kafka to Redis",
     ),
     "rows": Bench(
-        "latency.rows",
+        "latency.rows.bench",
         "from the send of an event until its row can be read, directly and through the exchange",
     ),
     "exchange": Bench(
         "latency.exchange", "as `rows`, of the rows of items: their events lie where users belong"
+    ),
+    "engine-rows": Bench(
+        "latency.rows.engines",
+        "as `rows`, of the job of `engines`, by one shard and by each of them, to 20,000 events/s",
     ),
     "reads": Bench(
         "latency.reads",

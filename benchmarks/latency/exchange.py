@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from freshrank.benchmarks.latency.rows import measure_each
+from freshrank.benchmarks.latency.rows.bench import measure_each
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure
 from freshrank.benchmarks.throughput import ingest_host

@@ -94,12 +94,7 @@ class _Comparison:
         prefix = f"{self.topic}-{engine}:"
         answer = run_script(
             Path(peer_engines.__file__),
-            [
-                engine,
-                *("--bootstrap", self.outside.broker.bootstrap, "--topic", self.topic),
-                *("--redis", self.outside.redis.url, "--prefix", prefix),
-                *("--count", str(self.count), "--partitions", str(Settings().kafka.partitions)),
-            ],
+            peer_arguments(engine, self.outside, self.topic, prefix, self.count),
             PEER_TIMEOUT_S,
         )
         result = msgspec.json.decode(answer, type=PeerResult)
@@ -113,6 +108,18 @@ class _Comparison:
         client.delete(*client.scan_iter(f"{prefix}*", count=1_000))
         client.close()
         return EngineRun(result.seconds, result.cpu_seconds, wrong(self.expected, rows)), result
+
+
+def peer_arguments(
+    engine: str, outside: ExternalServers, topic: str, prefix: str, count: int
+) -> list[str]:
+    """Return the arguments of `peer_engines.py`: `count` records of `topic`, rows at `prefix`."""
+    return [
+        engine,
+        *("--bootstrap", outside.broker.bootstrap, "--topic", topic),
+        *("--redis", outside.redis.url, "--prefix", prefix),
+        *("--count", str(count), "--partitions", str(Settings().kafka.partitions)),
+    ]
 
 
 def wrong(expected: Mapping[str, Sequence[ShopEvent]], rows: Mapping[str, JobRow]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from freshrank.actors.records import RecordBatch
-from freshrank.benchmarks.latency.row_stages import Sighting, stages, stamps_of_copies
+from freshrank.benchmarks.latency.rows.row_stages import Sighting, stages, stamps_of_copies
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.streams.copies.origin import (
     NONE_BEFORE,

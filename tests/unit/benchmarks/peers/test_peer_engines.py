@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 from freshrank.benchmarks.peers import peer_engines
@@ -31,6 +33,18 @@ def test_rows_are_written_under_the_prefix_and_times_end_with_the_last_of_them()
     assert ended["rows_written"] == 3
     assert ended["seconds"] > 0.0
     assert client.rows == {"job:u1": '{"n": 3}', "job:u2": '{"n": 2}'}
+
+
+def test_the_time_of_a_process_beside_counts() -> None:
+    writer = RowWriter(FakeRedis(), json.dumps, "job:")
+    writer.count_also(os.getpid())
+    writer.begin()
+    began = time.process_time()
+    while time.process_time() - began < 0.1:
+        pass
+    writer.write({"u1": {}})
+    # Of this process itself, so twice: the kernel counts a hundredth of a second at a time.
+    assert 0.18 <= writer.figures()["cpu_seconds"] <= 4 * (time.process_time() - began)
 
 
 def test_lines_without_code_do_not_count(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 r"""The events beside the probes, from a process of its own: what they cost delays no probe.
 
-    python -m freshrank.benchmarks.latency.traffic_host BOOTSTRAP TOPIC RATE COUNT
+    python -m freshrank.benchmarks.latency.rows.traffic_host BOOTSTRAP TOPIC RATE COUNT
 
 writes COUNT events, RATE a second, in an open loop. The first is of `FIRST_USER` and `FIRST_ITEM`,
 which have no other.

@@ -1,0 +1,202 @@
+"""Probes of rows: each sends the only event of a user and waits until a row of it can be read.
+
+They are begun twenty times a second whatever became of those before, and measure the time from just
+before the send until the row is read. The online store is asked every millisecond, and after a
+tenth of a second every hundredth of the time that has passed, so that probes that wait for long do
+not load it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from freshrank.actors.clock import SystemClock
+from freshrank.actors.errors import Unavailable
+from freshrank.actors.runtime import freeze_heap
+from freshrank.benchmarks.latency.rows import traffic_host
+from freshrank.benchmarks.latency.rows.row_stages import Sighting
+from freshrank.benchmarks.module_process import run_module
+from freshrank.examples.shop.shoppers import ShopEvent
+from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
+from freshrank.feature_actors.connectors.kafka.sink import KafkaSink
+
+PROBES_PER_S = 20
+# Seconds between two reads of the store, and the share of a probe's age that they may be.
+READ_S, READ_SHARE = 0.001, 0.01
+# Seconds to start an engine on two busy cores, and to wait for a row.
+START_S, TIMEOUT_S = 120.0, 10.0
+# The item of the first probe: beyond those of the traffic.
+FIRST_ITEM = traffic_host.FIRST_ITEM + 1
+
+
+class Rows(Protocol):
+    """The rows of an online store."""
+
+    async def readable(self, user: str, item: int) -> bool:
+        """Whether there is a row of the user, or of the item: of what is measured.
+
+        Probes share reads, and what a busy store gives late is late.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Events in an open loop, and the probes beside them."""
+
+    rate: int
+    """Events a second."""
+    seconds: float
+
+    @property
+    def events(self) -> int:
+        """How many events there are, without those of probes."""
+        return int(self.rate * self.seconds)
+
+    @property
+    def probes(self) -> int:
+        """How many probes are begun meanwhile."""
+        return int(PROBES_PER_S * self.seconds)
+
+    @property
+    def total(self) -> int:
+        """Events of all, with that of the probe that waits for the start.
+
+        >>> Load(rate=1_000, seconds=2.0).total
+        2041
+        """
+        return 1 + self.events + self.probes
+
+
+@dataclass(slots=True)
+class RowLatencies:
+    """What the probes of one measurement found."""
+
+    latencies_ms: list[float] = field(default_factory=list)
+    missing: int = 0
+    """Probes whose row could not be read within `TIMEOUT_S`."""
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    """By stage (`row_stages`): its part of each latency."""
+    cpu_us: float = math.nan
+    """CPU time of the shard's process for each event."""
+
+    @property
+    def with_missing_ms(self) -> list[float]:
+        """The latencies, of which those of missing rows are infinite.
+
+        >>> RowLatencies([4.0], missing=1).with_missing_ms
+        [4.0, inf]
+        """
+        return [*self.latencies_ms, *([math.inf] * self.missing)]
+
+
+@asynccontextmanager
+async def prober(kafka: KafkaAccess, topic: str, rows: Rows) -> AsyncIterator[Prober]:
+    """Provide a prober that writes to `topic` within the block."""
+    sink = KafkaSink(kafka)
+    await sink.start()
+    try:
+        yield Prober(kafka, topic, sink, rows)
+    finally:
+        await sink.stop()
+
+
+class Prober:
+    """Sends events to `topic`, and reads rows."""
+
+    def __init__(self, kafka: KafkaAccess, topic: str, sink: KafkaSink, rows: Rows) -> None:
+        self.sightings: list[Sighting] = []
+        """Of the probes under load."""
+        self._kafka, self._topic = kafka, topic
+        self._sink = sink
+        self._rows = rows
+        self._clock = SystemClock()
+
+    async def under_load(
+        self, load: Load, engine: asyncio.Task[Any], start_s: float = START_S
+    ) -> RowLatencies:
+        """Wait until the engine writes rows, and measure while events come at a steady rate.
+
+        Raises Unavailable where it writes none within `start_s`, and what ended `engine` before.
+        """
+        await _unless_ended(engine, self._until_it_writes(load.probes, start_s))
+        arguments = [self._kafka.bootstrap, self._topic, str(load.rate), str(load.events)]
+        traffic = asyncio.create_task(
+            asyncio.to_thread(
+                run_module, traffic_host.__name__, arguments, START_S + 2 * load.seconds
+            )
+        )
+        await self._until_readable(traffic_host.FIRST_USER, traffic_host.FIRST_ITEM, START_S)
+        found = await self._open_loop(load.probes)
+        await traffic
+        return found
+
+    async def _until_it_writes(self, number: int, start_s: float) -> None:
+        if await self.measure(number, start_s) is None:
+            raise Unavailable("engine", f"it wrote no row within {start_s:g} s")
+
+    async def _until_readable(self, user: str, item: int, timeout_s: float) -> None:
+        deadline_s = self._clock.monotonic() + timeout_s
+        while not await self._rows.readable(user, item):
+            if self._clock.monotonic() > deadline_s:
+                raise Unavailable("traffic", f"no row of it within {timeout_s:g} s")
+            await asyncio.sleep(READ_S)
+
+    async def _open_loop(self, probes: int) -> RowLatencies:
+        """Begin a probe whenever one is due, however long those before take."""
+        freeze_heap()  # no pauses of the garbage collector in the process that measures
+        found, began_s = RowLatencies(), self._clock.monotonic()
+
+        async def probe(number: int) -> None:
+            sighting = await self.measure(number, TIMEOUT_S)
+            if sighting is None:
+                found.missing += 1
+            else:
+                self.sightings.append(sighting)
+                found.latencies_ms.append(float(sighting.found_ms - sighting.began_ms))
+
+        async with asyncio.TaskGroup() as running:
+            for number in range(probes):
+                due_s = began_s + number / PROBES_PER_S
+                await asyncio.sleep(max(0.0, due_s - self._clock.monotonic()))
+                running.create_task(probe(number))
+        return found
+
+    async def measure(self, number: int, timeout_s: float) -> Sighting | None:
+        """Send the only event of a user and an item, and wait until the row is there.
+
+        None: too long.
+        """
+        began_ms = asked_ms = missed_ms = self._clock.now_ms()
+        user, item = f"probe{number}", FIRST_ITEM + number
+        event = ShopEvent(f"{user}-view", user, item, 1, "view", 1.0, began_ms)
+        sending = asyncio.create_task(
+            self._sink.send(self._topic, user.encode(), msgspec.json.encode(event))
+        )
+        while not await self._rows.readable(user, item):
+            age_s = (asked_ms - began_ms) / 1_000
+            if age_s > timeout_s:
+                sending.cancel()
+                return None
+            await asyncio.sleep(max(READ_S, READ_SHARE * age_s))
+            missed_ms, asked_ms = asked_ms, self._clock.now_ms()
+        found_ms = self._clock.now_ms()
+        return Sighting(await sending, began_ms, missed_ms, found_ms)
+
+
+async def _unless_ended(engine: asyncio.Task[Any], waiting: Coroutine[Any, Any, None]) -> None:
+    """Await `waiting`, but no longer than `engine` runs: raises what ended it."""
+    until = asyncio.ensure_future(waiting)
+    await asyncio.wait((engine, until), return_when=asyncio.FIRST_COMPLETED)
+    if not until.done():
+        until.cancel()
+        await engine
+        raise Unavailable("engine", "it ended before it wrote a row")
+    await until

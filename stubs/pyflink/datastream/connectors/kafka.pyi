@@ -1,0 +1,4 @@
+from typing import Any
+
+KafkaOffsetsInitializer: Any
+KafkaSource: Any
