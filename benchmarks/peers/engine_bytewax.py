@@ -39,7 +39,7 @@ class WorkerRows(DynamicSink[Any]):
 
 
 def run(work: Any) -> None:
-    """Read the topic to its end."""
+    """Read the topic to its end, or beyond."""
 
     def apply(state: dict[str, Any] | None, event: dict[str, Any]) -> tuple[Any, Any]:
         work.writer.begin()
@@ -48,7 +48,7 @@ def run(work: Any) -> None:
         return known, work.job.row(known)
 
     flow = Dataflow("shop")
-    source = KafkaSource([work.bootstrap], [work.topic], tail=False)
+    source = KafkaSource([work.bootstrap], [work.topic], tail=work.tail)
     records = op.input("records", flow, source)
     events = op.map("decode", records, lambda one: (one.key.decode(), orjson.loads(one.value)))
     op.output("rows", op.stateful_map("job", events, apply), WorkerRows(work.writer))

@@ -8,7 +8,8 @@ which it installs by pip into an environment of its own (``~/.cache/freshrank/pe
 ``--environment`` names another). The engine reads the topic from its beginning in one process, with
 its own guarantee that nothing is lost when it is killed, keeps the state of `shop_job` of each user
 (the key of the records) in its own store, and writes rows as JSON to Redis, under
-``--prefix`` and the user. After ``--count`` events it ends. It prints JSON: the seconds from the
+``--prefix`` and the user. After ``--count`` events it ends; with ``--tail`` these may come after its
+start. It prints JSON: the seconds from the
 first event that the job was given to the last row in Redis, the CPU time meanwhile (of the JVM,
 too, where there is one),
 how many rows were written, the lines of code of the engine's user, and how it is durable.
@@ -88,6 +89,8 @@ class Work:
     """Of the topic."""
     count: int
     """Records, after which it ends."""
+    tail: bool
+    """Whether records may come after those that are there, so that the topic's end is not one."""
     group: str
     """A name that no other run has, for consumer groups and internal topics."""
     folder: Path
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("--prefix", default="peer:")
     parser.add_argument("--interval", type=float, default=5.0)
     parser.add_argument("--environment", type=Path)
+    parser.add_argument("--tail", action="store_true")
     given = parser.parse_args()
     environments = importlib.import_module("environments")
     environment = given.environment or environments.FOLDER / f"peer_{given.engine}"
@@ -145,8 +149,8 @@ def main() -> None:
     engine, job = (importlib.import_module(name) for name in (f"engine_{given.engine}", "shop_job"))
     with tempfile.TemporaryDirectory(prefix="freshrank-peer-") as folder:
         group = f"peer-{given.engine}-{time.time_ns():x}"
-        where = given.bootstrap, given.topic, given.partitions, given.count, group, Path(folder)
-        engine.run(Work(*where, writer, given.interval, job))
+        what = given.bootstrap, given.topic, given.partitions, given.count, given.tail
+        engine.run(Work(*what, group, Path(folder), writer, given.interval, job))
     code = lines_of_code(engine_file(given.engine)) + lines_of_code(_HERE / "shop_job.py")
     print(json.dumps({**writer.figures(), "lines_of_code": code, "durable": engine.DURABLE}))
 

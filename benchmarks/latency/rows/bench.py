@@ -28,6 +28,7 @@ from freshrank.benchmarks.latency.rows.row_probes import (
     TIMEOUT_S,
     Load,
     RowLatencies,
+    events_in_all,
     prober,
 )
 from freshrank.benchmarks.latency.rows.row_stages import broker_stamps, stages
@@ -70,16 +71,16 @@ class OwnRows:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One shard under a steady rate."""
+    """One shard under steady rates, one after the other."""
 
     kafka: KafkaAccess
     redis_url: str
     folder: Path
     keys: str
     """One of those of `ingest_host`."""
-    load: Load
+    loads: Sequence[Load]
 
-    async def run(self) -> RowLatencies:
+    async def run(self) -> list[RowLatencies]:
         """Start the shard, wait until it writes rows, measure, and let it end."""
         name = f"bench-{time.time_ns():x}"
         # With one partition less than the copies have, each holds keys of all of these.
@@ -97,21 +98,24 @@ class Measurement:
         shard = asyncio.create_task(asyncio.to_thread(self._shard, name))
         try:
             async with prober(self.kafka, name, OwnRows(plan, reader, of_items)) as probes:
-                found = await probes.under_load(self.load, shard)
+                await probes.until_written(shard)
+                found = [await probes.under_load(load) for load in self.loads]
         finally:
             await store.close()
         ended = msgspec.json.decode(await shard, type=ingest_host.IngestResult)
-        found.cpu_us = 1e6 * ended.cpu_seconds / self.load.total
         copies = plan.source.log_topic if plan.source.rekeyed else None
         stamps = await broker_stamps(self.kafka, name, copies)
-        found.stages_ms = stages(probes.sightings, stamps)
+        for one in found:
+            one.cpu_us = 1e6 * ended.cpu_seconds / events_in_all(self.loads)
+            one.stages_ms = stages(one.sightings, stamps)
         return found
 
     def _shard(self, name: str) -> bytes:
         """Run the shard in a process of its own, to its end."""
         where = [self.kafka.bootstrap, self.redis_url, name, name, str(self.folder / name)]
-        arguments = [*where, str(self.load.total), self.keys]
-        return run_module(ingest_host.__name__, arguments, START_S + 2 * self.load.seconds)
+        arguments = [*where, str(events_in_all(self.loads)), self.keys]
+        limit_s = START_S + 2 * sum(TIMEOUT_S + load.seconds for load in self.loads)
+        return run_module(ingest_host.__name__, arguments, limit_s)
 
 
 def run(options: BenchOptions, console: Console) -> list[Figure]:
@@ -125,7 +129,7 @@ def measure_each(options: BenchOptions, console: Console, ways: Sequence[str]) -
     with external_servers(options, console) as (outside, folder):
         for rate, keys in itertools.product(RATES, ways):
             with console.status(f"{NAMES[keys]}, {rate:,} events/s"):
-                found[keys, rate] = measured(outside, folder, keys, load_of(rate, options))
+                (found[keys, rate],) = measured(outside, folder, keys, [load_of(rate, options)])
     return figures(found)
 
 
@@ -134,10 +138,12 @@ def load_of(rate: int, options: BenchOptions) -> Load:
     return Load(rate, max(1.0, SECONDS * options.scale))
 
 
-def measured(outside: ExternalServers, folder: Path, keys: str, load: Load) -> RowLatencies:
-    """Measure one shard."""
+def measured(
+    outside: ExternalServers, folder: Path, keys: str, loads: Sequence[Load]
+) -> list[RowLatencies]:
+    """Measure one shard under each of the loads."""
     kafka = KafkaAccess(outside.broker.bootstrap)
-    return uvloop.run(Measurement(kafka, outside.redis.url, folder, keys, load).run())
+    return uvloop.run(Measurement(kafka, outside.redis.url, folder, keys, loads).run())
 
 
 def figures(found: dict[tuple[str, int], RowLatencies]) -> list[Figure]:

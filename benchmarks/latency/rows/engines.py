@@ -1,8 +1,9 @@
 """How soon the row of an event can be read: of a feature shard's, and of stream engines' rows.
 
 All do the job of the bench `engines`, one after the other, each on a topic of its own to which
-events come in an open loop, a thousand, five thousand and twenty thousand a second. Each is
-measured by the same probes (`row_probes`). A row that has not come after ten seconds counts as one
+events come in an open loop, a thousand a second, then five thousand, then twenty thousand: what
+cannot keep up with a rate cannot with those that follow. Each is measured by the same probes
+(`row_probes`). A row that has not come after ten seconds counts as one
 that never comes: an engine that cannot keep up with a rate has no 99th percentile there.
 """
 
@@ -10,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +25,12 @@ from rich.table import Table
 
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.latency.rows.bench import REACH_MS, load_of, measured
-from freshrank.benchmarks.latency.rows.row_probes import Load, RowLatencies, prober
+from freshrank.benchmarks.latency.rows.row_probes import (
+    Load,
+    RowLatencies,
+    events_in_all,
+    prober,
+)
 from freshrank.benchmarks.module_process import run_until_cancelled
 from freshrank.benchmarks.peers import peer_engines
 from freshrank.benchmarks.registry import BenchOptions
@@ -60,7 +65,9 @@ class PeerRows:
         return bool(await self.client.exists(f"{self.prefix}{user}"))
 
 
-async def measured_peer(outside: ExternalServers, engine: str, load: Load) -> RowLatencies:
+async def measured_peer(
+    outside: ExternalServers, engine: str, loads: Sequence[Load]
+) -> list[RowLatencies]:
     """Start an engine, measure, and end it.
 
     Raises Unavailable where it cannot be installed, or ends by an error.
@@ -69,14 +76,16 @@ async def measured_peer(outside: ExternalServers, engine: str, load: Load) -> Ro
     prefix = f"{topic}:"
     kafka = KafkaAccess(outside.broker.bootstrap)
     await ensure_topics(kafka, [topic], Settings().kafka.partitions)
-    arguments = peer_arguments(engine, outside, topic, prefix, load.total)
+    arguments = peer_arguments(engine, outside, topic, prefix, events_in_all(loads))
+    arguments.append("--tail")
     if engine in COMMIT_S:
         arguments += ["--interval", str(COMMIT_S[engine])]
     client = redis_client.Redis.from_url(outside.redis.url)
     process = asyncio.create_task(run_until_cancelled(Path(peer_engines.__file__), arguments))
     try:
         async with prober(kafka, topic, PeerRows(client, prefix)) as probes:
-            found = await probes.under_load(load, process, PEER_TIMEOUT_S)
+            await probes.until_written(process, PEER_TIMEOUT_S)
+            found = [await probes.under_load(load) for load in loads]
         if process.done():
             await process
     finally:
@@ -92,18 +101,21 @@ async def measured_peer(outside: ExternalServers, engine: str, load: Load) -> Ro
 def run(options: BenchOptions, console: Console) -> list[Figure]:
     """Start the servers; measure the shard and each engine at each rate; stop."""
     found: dict[tuple[str, int], RowLatencies] = {}
+    loads = [load_of(rate, options) for rate in RATES]
     with external_servers(options, console) as (outside, folder):
-        for rate, engine in itertools.product(RATES, (OWN, *peer_engines.ENGINES)):
-            load = load_of(rate, options)
-            with console.status(f"{engine}, {rate:,} events/s"):
-                try:
-                    found[engine, rate] = (
-                        measured(outside, folder, ingest_host.JOB, load)
+        for engine in (OWN, *peer_engines.ENGINES):
+            try:
+                with console.status(engine):
+                    measures = (
+                        measured(outside, folder, ingest_host.JOB, loads)
                         if engine == OWN
-                        else uvloop.run(measured_peer(outside, engine, load))
+                        else uvloop.run(measured_peer(outside, engine, loads))
                     )
-                except Unavailable as error:
-                    console.print(f"{engine}, {rate:,} events/s: {error}")
+            except Unavailable as error:
+                console.print(f"{engine}: {error}")
+                continue
+            found |= {(engine, rate): one for rate, one in zip(RATES, measures, strict=True)}
+            console.print(f"{engine}: {', '.join(_cell(one) for one in measures)} ms")
     console.print(table(found))
     return figures(found)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ READ_S, READ_SHARE = 0.001, 0.01
 # Seconds to start an engine on two busy cores, and to wait for a row.
 START_S, TIMEOUT_S = 120.0, 10.0
 # The item of the first probe: beyond those of the traffic.
-FIRST_ITEM = traffic_host.FIRST_ITEM + 1
+FIRST_ITEM = traffic_host.FIRST_ITEM + 1_000
 
 
 class Rows(Protocol):
@@ -65,14 +65,14 @@ class Load:
         """How many probes are begun meanwhile."""
         return int(PROBES_PER_S * self.seconds)
 
-    @property
-    def total(self) -> int:
-        """Events of all, with that of the probe that waits for the start.
 
-        >>> Load(rate=1_000, seconds=2.0).total
-        2041
-        """
-        return 1 + self.events + self.probes
+def events_in_all(loads: Iterable[Load]) -> int:
+    """How many events come: those of the loads, of their probes, and one before all.
+
+    >>> events_in_all([Load(rate=1_000, seconds=2.0)])
+    2041
+    """
+    return 1 + sum(load.events + load.probes for load in loads)
 
 
 @dataclass(slots=True)
@@ -80,6 +80,8 @@ class RowLatencies:
     """What the probes of one measurement found."""
 
     latencies_ms: list[float] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
+    """Of the probes whose row came."""
     missing: int = 0
     """Probes whose row could not be read within `TIMEOUT_S`."""
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -112,35 +114,37 @@ class Prober:
     """Sends events to `topic`, and reads rows."""
 
     def __init__(self, kafka: KafkaAccess, topic: str, sink: KafkaSink, rows: Rows) -> None:
-        self.sightings: list[Sighting] = []
-        """Of the probes under load."""
         self._kafka, self._topic = kafka, topic
         self._sink = sink
         self._rows = rows
         self._clock = SystemClock()
+        self._probes = 0
+        self._runs = 0
 
-    async def under_load(
-        self, load: Load, engine: asyncio.Task[Any], start_s: float = START_S
-    ) -> RowLatencies:
-        """Wait until the engine writes rows, and measure while events come at a steady rate.
+    async def until_written(self, engine: asyncio.Task[Any], timeout_s: float = START_S) -> None:
+        """Wait for the first row of an engine that has been started.
 
-        Raises Unavailable where it writes none within `start_s`, and what ended `engine` before.
+        Raises Unavailable where it takes longer than `timeout_s`, and what ended `engine` before.
         """
-        await _unless_ended(engine, self._until_it_writes(load.probes, start_s))
-        arguments = [self._kafka.bootstrap, self._topic, str(load.rate), str(load.events)]
+        await _unless_ended(engine, self._first_row(timeout_s))
+
+    async def under_load(self, load: Load) -> RowLatencies:
+        """Measure while events come at a steady rate. Raises Unavailable where they do not."""
+        number, self._runs = self._runs, self._runs + 1
+        amounts = [str(load.rate), str(load.events), str(number)]
+        arguments = [self._kafka.bootstrap, self._topic, *amounts]
+        limit_s = START_S + 2 * load.seconds
         traffic = asyncio.create_task(
-            asyncio.to_thread(
-                run_module, traffic_host.__name__, arguments, START_S + 2 * load.seconds
-            )
+            asyncio.to_thread(run_module, traffic_host.__name__, arguments, limit_s)
         )
-        await self._until_readable(traffic_host.FIRST_USER, traffic_host.FIRST_ITEM, START_S)
+        await self._until_readable(*traffic_host.first_of(number), START_S)
         found = await self._open_loop(load.probes)
         await traffic
         return found
 
-    async def _until_it_writes(self, number: int, start_s: float) -> None:
-        if await self.measure(number, start_s) is None:
-            raise Unavailable("engine", f"it wrote no row within {start_s:g} s")
+    async def _first_row(self, timeout_s: float) -> None:
+        if await self._measure(timeout_s) is None:
+            raise Unavailable("engine", f"it wrote no row within {timeout_s:g} s")
 
     async def _until_readable(self, user: str, item: int, timeout_s: float) -> None:
         deadline_s = self._clock.monotonic() + timeout_s
@@ -154,27 +158,28 @@ class Prober:
         freeze_heap()  # no pauses of the garbage collector in the process that measures
         found, began_s = RowLatencies(), self._clock.monotonic()
 
-        async def probe(number: int) -> None:
-            sighting = await self.measure(number, TIMEOUT_S)
+        async def probe() -> None:
+            sighting = await self._measure(TIMEOUT_S)
             if sighting is None:
                 found.missing += 1
             else:
-                self.sightings.append(sighting)
+                found.sightings.append(sighting)
                 found.latencies_ms.append(float(sighting.found_ms - sighting.began_ms))
 
         async with asyncio.TaskGroup() as running:
             for number in range(probes):
                 due_s = began_s + number / PROBES_PER_S
                 await asyncio.sleep(max(0.0, due_s - self._clock.monotonic()))
-                running.create_task(probe(number))
+                running.create_task(probe())
         return found
 
-    async def measure(self, number: int, timeout_s: float) -> Sighting | None:
+    async def _measure(self, timeout_s: float) -> Sighting | None:
         """Send the only event of a user and an item, and wait until the row is there.
 
         None: too long.
         """
         began_ms = asked_ms = missed_ms = self._clock.now_ms()
+        number, self._probes = self._probes, self._probes + 1
         user, item = f"probe{number}", FIRST_ITEM + number
         event = ShopEvent(f"{user}-view", user, item, 1, "view", 1.0, began_ms)
         sending = asyncio.create_task(
