@@ -7,12 +7,11 @@ ENGINE is one of `ENGINES`. It needs Python and what ``engine_ENGINE.txt`` besid
 which it installs by pip into an environment of its own (``~/.cache/freshrank/peer_ENGINE``;
 ``--environment`` names another). The engine reads the topic from its beginning in one process, with
 its own guarantee that nothing is lost when it is killed, keeps the state of `shop_job` of each user
-(the key of the records) in its own store, and writes rows as JSON to Redis, under
-``--prefix`` and the user. After ``--count`` events it ends; with ``--tail`` these may come after its
-start. It prints JSON: the seconds from the
-first event that the job was given to the last row in Redis, the CPU time meanwhile (of the JVM,
-too, where there is one),
-how many rows were written, the lines of code of the engine's user, and how it is durable.
+(the key of the records) in its own store, and writes rows as JSON to Redis, under ``--prefix`` and
+the user. After ``--count`` events it ends; with ``--tail`` they may come after its start. It prints
+JSON: the seconds from the first event that the job was given to the last row in Redis, the CPU time
+meanwhile (that of a JVM, too), how many rows were written, the lines of code of the engine's user,
+and how it is durable.
 
 Each engine is a module ``engine_ENGINE`` with `DURABLE` and `run`, which is the user's code: what
 its documents recommend for state that is written by hand.
