@@ -3,8 +3,8 @@
 A feature shard runs in a process of its own with the demo's feature views, on real Kafka and real
 Redis. Another process writes events in an open loop, a thousand and five thousand a second. Probes
 are events of users without another event (`row_probes`): each measures the time from just before
-the send until the user's row can be read in Redis. Where the time went is told by the stamps of the
-topics (`row_stages`). *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in any
+the send until the user's row can be read in Redis. The stamps of the topics say where the time went
+(`row_stages`). *Keyed*: the topic is keyed by the user. *Exchanged*: its records lie in any
 partition and are copied to where the user belongs first. `freshrank bench exchange` measures rows
 of items in the same way.
 """
@@ -71,19 +71,19 @@ class OwnRows:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One shard under steady rates, one after the other."""
+    """A shard under steady rates, of which each follows the one before."""
 
     kafka: KafkaAccess
     redis_url: str
     folder: Path
     keys: str
-    """One of those of `ingest_host`."""
+    """`KEYED` or `ANY` of `ingest_host`, for example."""
     loads: Sequence[Load]
 
     async def run(self) -> list[RowLatencies]:
         """Start the shard, wait until it writes rows, measure, and let it end."""
         name = f"bench-{time.time_ns():x}"
-        # With one partition less than the copies have, each holds keys of all of these.
+        # With a partition less than the copies have, each holds keys of all of these.
         partitions = Settings().kafka.partitions - (self.keys == ingest_host.ANY)
         await ensure_topics(self.kafka, [name, f"{name}.dead", f"{name}.late"], partitions)
         of_items = self.keys == ingest_host.ITEM
@@ -141,7 +141,7 @@ def load_of(rate: int, options: BenchOptions) -> Load:
 def measured(
     outside: ExternalServers, folder: Path, keys: str, loads: Sequence[Load]
 ) -> list[RowLatencies]:
-    """Measure one shard under each of the loads."""
+    """Measure a shard under each of the loads."""
     kafka = KafkaAccess(outside.broker.bootstrap)
     return uvloop.run(Measurement(kafka, outside.redis.url, folder, keys, loads).run())
 

@@ -77,7 +77,7 @@ def events_in_all(loads: Iterable[Load]) -> int:
 
 @dataclass(slots=True)
 class RowLatencies:
-    """What the probes of one measurement found."""
+    """The findings of the probes of a measurement."""
 
     latencies_ms: list[float] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
