@@ -126,10 +126,13 @@ class Prober:
 
         Raises Unavailable where it takes longer than `timeout_s`, and what ended `engine` before.
         """
-        await _unless_ended(engine, self._first_row(timeout_s))
+        await _unless_failed(engine, self._first_row(timeout_s))
 
     async def under_load(self, load: Load) -> RowLatencies:
-        """Measure while events come at a steady rate. Raises Unavailable where they do not."""
+        """Measure while events come at a steady rate. Raises Unavailable where they do not.
+
+        Where not even the first of them has a row by the end of the last, all probes are missing.
+        """
         number, self._runs = self._runs, self._runs + 1
         amounts = [str(load.rate), str(load.events), str(number)]
         arguments = [self._kafka.bootstrap, self._topic, *amounts]
@@ -137,7 +140,8 @@ class Prober:
         traffic = asyncio.create_task(
             asyncio.to_thread(run_module, traffic_host.__name__, arguments, limit_s)
         )
-        await self._until_readable(*traffic_host.first_of(number), START_S)
+        if not await self._keeps_up(traffic, *traffic_host.first_of(number)):
+            return RowLatencies(missing=load.probes)
         found = await self._open_loop(load.probes)
         await traffic
         return found
@@ -146,12 +150,14 @@ class Prober:
         if await self._measure(timeout_s) is None:
             raise Unavailable("engine", f"it wrote no row within {timeout_s:g} s")
 
-    async def _until_readable(self, user: str, item: int, timeout_s: float) -> None:
-        deadline_s = self._clock.monotonic() + timeout_s
+    async def _keeps_up(self, traffic: asyncio.Task[bytes], user: str, item: int) -> bool:
+        """Wait for the first row of the traffic; whether it comes while that goes on."""
         while not await self._rows.readable(user, item):
-            if self._clock.monotonic() > deadline_s:
-                raise Unavailable("traffic", f"no row of it within {timeout_s:g} s")
+            if traffic.done():
+                await traffic
+                return False
             await asyncio.sleep(READ_S)
+        return True
 
     async def _open_loop(self, probes: int) -> RowLatencies:
         """Begin a probe whenever one is due, however long those before take."""
@@ -196,12 +202,14 @@ class Prober:
         return Sighting(await sending, began_ms, missed_ms, found_ms)
 
 
-async def _unless_ended(engine: asyncio.Task[Any], waiting: Coroutine[Any, Any, None]) -> None:
-    """Await `waiting`, but no longer than `engine` runs: raises what ended it."""
+async def _unless_failed(process: asyncio.Task[Any], waiting: Coroutine[Any, Any, None]) -> None:
+    """Await `waiting`, and raise at once what ends `process` meanwhile."""
     until = asyncio.ensure_future(waiting)
-    await asyncio.wait((engine, until), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((process, until), return_when=asyncio.FIRST_COMPLETED)
     if not until.done():
-        until.cancel()
-        await engine
-        raise Unavailable("engine", "it ended before it wrote a row")
+        try:
+            await process
+        except BaseException:
+            until.cancel()
+            raise
     await until
