@@ -1,7 +1,5 @@
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-F = TypeVar("F", bound=Callable[..., Any])
+from typing import Any
 
 class Schema:
     @classmethod
@@ -12,7 +10,7 @@ class MonitoringLevel:
 
 class reducers:
     @staticmethod
-    def stateful_many(combine_many: F) -> F: ...
+    def stateful_many(combine_many: Callable[..., Any]) -> Callable[..., Any]: ...
 
 io: Any
 persistence: Any

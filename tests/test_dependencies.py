@@ -42,7 +42,7 @@ DEV = names(PROJECT["dependency-groups"]["dev"])
 
 
 # Run by environments of their own, which have what these modules need.
-ELSEWHERE = "benchmarks/peers/engine_*.py"
+ELSEWHERE = "benchmarks/peers/engines/engine_*.py"
 
 
 providers = functools.cache(importlib.metadata.packages_distributions)

@@ -3,7 +3,7 @@ r"""Runs a stream engine of another project: from a full topic of Kafka to featu
     python peer_engines.py ENGINE --bootstrap HOST:PORT --redis URL --topic TOPIC \
         --partitions P --count N
 
-ENGINE is one of `ENGINES`. It needs Python and what ``engine_ENGINE.txt`` beside this file names,
+ENGINE is one of `ENGINES`. It needs Python and what ``engines/engine_ENGINE.txt`` names,
 which it installs by pip into an environment of its own (``~/.cache/freshrank/peer_ENGINE``;
 ``--environment`` names another). The engine reads the topic from its beginning in one process, with
 its own guarantee that nothing is lost when it is killed, keeps the state of `shop_job` of each user
@@ -13,8 +13,8 @@ JSON: the seconds from the first event that the job was given to the last row in
 meanwhile (that of a JVM, too), how many rows were written, the lines of code of the engine's user,
 and how it is durable.
 
-Each engine is a module ``engine_ENGINE`` with `DURABLE` and `run`, which is the user's code: what
-its documents recommend for state that is written by hand.
+Each engine is a module ``engines/engine_ENGINE`` with `DURABLE` and `run`, which is the user's code:
+what its documents recommend for state that is written by hand.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Any
 
 ENGINES = ("quix", "bytewax", "faust", "pathway", "pyflink")
 _HERE = Path(__file__).resolve().parent
+_FOLDER = _HERE / "engines"
 _NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENCODING, tokenize.ENDMARKER,
@@ -124,7 +125,7 @@ def lines_of_code(path: Path) -> int:
 
 def engine_file(engine: str, suffix: str = ".py") -> Path:
     """The module of an engine, or the file with its requirements (``.txt``)."""
-    return _HERE / f"engine_{engine}{suffix}"
+    return _FOLDER / f"engine_{engine}{suffix}"
 
 
 def main() -> None:
@@ -145,7 +146,9 @@ def main() -> None:
     environments.enter(environment, engine_file(given.engine, ".txt"), __file__)
     client = importlib.import_module("redis").Redis.from_url(given.redis)
     writer = RowWriter(client, importlib.import_module("orjson").dumps, given.prefix)
-    engine, job = (importlib.import_module(name) for name in (f"engine_{given.engine}", "shop_job"))
+    engine, job = (
+        importlib.import_module(name) for name in (f"engines.engine_{given.engine}", "shop_job")
+    )
     with tempfile.TemporaryDirectory(prefix="freshrank-peer-") as folder:
         group = f"peer-{given.engine}-{time.time_ns():x}"
         what = given.bootstrap, given.topic, given.partitions, given.count, given.tail

@@ -26,7 +26,7 @@ from freshrank.actors.clock import SystemClock
 from freshrank.benchmarks.latency.rows.row_probes import (
     START_S,
     TIMEOUT_S,
-    Load,
+    EventLoad,
     RowLatencies,
     events_in_all,
     prober,
@@ -78,7 +78,7 @@ class Measurement:
     folder: Path
     keys: str
     """`KEYED` or `ANY` of `ingest_host`, for example."""
-    loads: Sequence[Load]
+    loads: Sequence[EventLoad]
 
     async def run(self) -> list[RowLatencies]:
         """Start the shard, wait until it writes rows, measure, and let it end."""
@@ -133,13 +133,13 @@ def measure_each(options: BenchOptions, console: Console, ways: Sequence[str]) -
     return figures(found)
 
 
-def load_of(rate: int, options: BenchOptions) -> Load:
+def load_of(rate: int, options: BenchOptions) -> EventLoad:
     """The load of a measurement, by the bench's scale."""
-    return Load(rate, max(1.0, SECONDS * options.scale))
+    return EventLoad(rate, max(1.0, SECONDS * options.scale))
 
 
 def measured(
-    outside: ExternalServers, folder: Path, keys: str, loads: Sequence[Load]
+    outside: ExternalServers, folder: Path, keys: str, loads: Sequence[EventLoad]
 ) -> list[RowLatencies]:
     """Measure a shard under each of the loads."""
     kafka = KafkaAccess(outside.broker.bootstrap)

@@ -26,7 +26,7 @@ from rich.table import Table
 from freshrank.actors.errors import Unavailable
 from freshrank.benchmarks.latency.rows.bench import REACH_MS, load_of, measured
 from freshrank.benchmarks.latency.rows.row_probes import (
-    Load,
+    EventLoad,
     RowLatencies,
     events_in_all,
     prober,
@@ -66,7 +66,7 @@ class PeerRows:
 
 
 async def measured_peer(
-    outside: ExternalServers, engine: str, loads: Sequence[Load]
+    outside: ExternalServers, engine: str, loads: Sequence[EventLoad]
 ) -> list[RowLatencies]:
     """Start an engine, measure, and end it.
 

@@ -36,7 +36,7 @@ START_S, TIMEOUT_S = 120.0, 10.0
 FIRST_ITEM = traffic_host.FIRST_ITEM + 1_000
 
 
-class Rows(Protocol):
+class ProbedRows(Protocol):
     """The rows of an online store."""
 
     async def readable(self, user: str, item: int) -> bool:
@@ -48,7 +48,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class EventLoad:
     """Events in an open loop, and the probes beside them."""
 
     rate: int
@@ -66,10 +66,10 @@ class Load:
         return int(PROBES_PER_S * self.seconds)
 
 
-def events_in_all(loads: Iterable[Load]) -> int:
+def events_in_all(loads: Iterable[EventLoad]) -> int:
     """How many events come: those of the loads, of their probes, and one before all.
 
-    >>> events_in_all([Load(rate=1_000, seconds=2.0)])
+    >>> events_in_all([EventLoad(rate=1_000, seconds=2.0)])
     2041
     """
     return 1 + sum(load.events + load.probes for load in loads)
@@ -100,20 +100,20 @@ class RowLatencies:
 
 
 @asynccontextmanager
-async def prober(kafka: KafkaAccess, topic: str, rows: Rows) -> AsyncIterator[Prober]:
+async def prober(kafka: KafkaAccess, topic: str, rows: ProbedRows) -> AsyncIterator[RowProber]:
     """Provide a prober that writes to `topic` within the block."""
     sink = KafkaSink(kafka)
     await sink.start()
     try:
-        yield Prober(kafka, topic, sink, rows)
+        yield RowProber(kafka, topic, sink, rows)
     finally:
         await sink.stop()
 
 
-class Prober:
+class RowProber:
     """Sends events to `topic`, and reads rows."""
 
-    def __init__(self, kafka: KafkaAccess, topic: str, sink: KafkaSink, rows: Rows) -> None:
+    def __init__(self, kafka: KafkaAccess, topic: str, sink: KafkaSink, rows: ProbedRows) -> None:
         self._kafka, self._topic = kafka, topic
         self._sink = sink
         self._rows = rows
@@ -128,7 +128,7 @@ class Prober:
         """
         await _unless_failed(engine, self._first_row(timeout_s))
 
-    async def under_load(self, load: Load) -> RowLatencies:
+    async def under_load(self, load: EventLoad) -> RowLatencies:
         """Measure while events come at a steady rate. Raises Unavailable where they do not.
 
         Where not even the first of them has a row by the end of the last, all probes are missing.

@@ -13,7 +13,9 @@ from freshrank.benchmarks.workloads.shop_fixture import shop_file
 def test_quantiles_by_way_and_rate_and_what_is_missing() -> None:
     quick, slow = [float(at) for at in range(1, 101)], [200.0] * 100
     found = by_name(
-        bench.figures({(KEYED, 1_000): RowLatencies(quick), (ANY, 5_000): RowLatencies(slow, missing=2)})
+        bench.figures(
+            {(KEYED, 1_000): RowLatencies(quick), (ANY, 5_000): RowLatencies(slow, missing=2)}
+        )
     )
     assert 50.0 <= found["keyed_1k_p50_ms"].value <= 51.0
     assert 99.0 <= found["keyed_1k_p99_ms"].value <= 100.0
