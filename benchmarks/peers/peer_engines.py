@@ -13,8 +13,8 @@ JSON: the seconds from the first event that the job was given to the last row in
 meanwhile (that of a JVM, too), how many rows were written, the lines of code of the engine's user,
 and how it is durable.
 
-Each engine is a module ``engines/engine_ENGINE`` with `DURABLE` and `run`, which is the user's code:
-what its documents recommend for state that is written by hand.
+Each engine is a module ``engines/engine_ENGINE`` with `DURABLE` and `run`, which is the code of its
+user: what its documents recommend for state that is written by hand.
 """
 
 from __future__ import annotations
