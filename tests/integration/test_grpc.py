@@ -19,6 +19,7 @@ from grpc_calls import local_calls
 from http_calls import candidates
 from ray import serve
 from serving import FakeModel, ReplicaFactory, ReplicaUnderTest
+from steady_clients import documented_retries
 from whole_system import PATIENCE_S
 
 from freshrank.actors.clock import SystemClock
@@ -254,6 +255,53 @@ def test_replicas_share_the_port() -> None:
                 return list((await score(channel, timeout=PATIENCE_S)).ranking)
 
     assert asyncio.run(story()) == [1, 0, 2]
+
+
+def test_calls_go_on_while_replicas_that_share_the_port_leave_one_after_another() -> None:
+    """By the configuration of the documentation; without it a call at the wrong instant fails."""
+    port, answers, answered = free_port(), [0] * 8, asyncio.Condition()
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", documented_retries())]
+
+    async def calls(client: int) -> None:
+        async with aio.insecure_channel(f"localhost:{port}", options) as channel:
+            while True:
+                await score(channel, timeout=PATIENCE_S)
+                answers[client] += 1
+                async with answered:
+                    answered.notify_all()
+
+    async def all_are_answered() -> None:
+        before = [*answers]
+        async with answered:
+            await answered.wait_for(
+                lambda: all(now > was + 10 for now, was in zip(answers, before, strict=True))
+            )
+
+    async def updates() -> GrpcServer:
+        last = served({"grpc_port": port})
+        await last.start()
+        for _ in range(5):
+            await all_are_answered()
+            following = served({"grpc_port": port})
+            await following.start()
+            await last.stop()
+            last = following
+        await all_are_answered()
+        return last
+
+    async def story() -> None:
+        clients = [asyncio.ensure_future(calls(client)) for client in range(len(answers))]
+        updating = asyncio.ensure_future(updates())
+        ended, _ = await asyncio.wait((*clients, updating), return_when=asyncio.FIRST_COMPLETED)
+        updating.cancel()
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(updating, *clients, return_exceptions=True)
+        for one in ended:
+            one.result()  # a client ends by the error of a call alone
+        await updating.result().stop()
+
+    asyncio.run(story())
 
 
 def test_the_sample_of_the_page_runs_with_a_client_that_is_generated(tmp_path: Path) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from steady_clients import asking
+from grpc_calls import LocalCalls
+from steady_clients import Asked, asking, calling
 from whole_system import CANDIDATES, WholeSystem, until
 
+from freshrank.actors.clock import SystemClock
 from freshrank.actors.messages import Version
+from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.servers.brokers import Broker
+from freshrank.deploy.servers.processes.ports import free_port
+from freshrank.deploy.wiring.local import LocalSystem, World
+from freshrank.examples.recommend import pipeline
+from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 
 # Scored in milliseconds: several clients keep a replica busy on any machine, and the steady one,
 # which asks for few and then pauses, does not.
@@ -28,6 +36,9 @@ UPDATED = "the replicas are updated"
 # More seconds than clients and a steady one may take to answer: this is about ongoing requests.
 SLOWEST_MS = "60000"
 
+# The messages of gRPC of the pipeline that is run.
+GRPC = LocalCalls(LocalSystem(pipeline, Settings(), World(MemoryLog(2), SystemClock())).replica)
+
 
 @pytest.fixture(scope="module")
 def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeSystem]:
@@ -37,6 +48,7 @@ def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "FRESHRANK_SERVE__TARGET_ONGOING_REQUESTS": "2",
         "FRESHRANK_SERVE__TARGET_P99_MS": SLOWEST_MS,
         "FRESHRANK_SERVE__SCALE_DOWN_AFTER_S": "5",
+        "FRESHRANK_SERVE__GRPC_PORT": str(free_port()),
         # A busy machine reads rows late, which is an alert of its own.
         "FRESHRANK_SERVE__READ_TIMEOUT_MS": "60000",
     }
@@ -53,6 +65,29 @@ def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         system.kill_all()
         system.kill()
         system.redis.stop()
+
+
+@contextmanager
+def calls(system: WholeSystem) -> Iterator[list[Asked]]:
+    """Clients of gRPC: some keep their connections, one makes another for each call."""
+    request = GRPC.encoded("Score", {"user": "calls", "candidates": CANDIDATES, "show": 0})
+    port = system.grpc_port
+    with (
+        calling(port, request, clients=2, pause_s=PAUSE_S) as kept,
+        calling(port, request, pause_s=PAUSE_S, anew=True) as anew,
+    ):
+        until(lambda: kept.answers and anew.answers)
+        yield [kept, anew]
+
+
+def go_on(clients: Sequence[Asked]) -> None:
+    """Wait until each has got so many further answers."""
+    before = [one.answers for one in clients]
+    until(lambda: all(one.answers > was + 20 for one, was in zip(clients, before, strict=True)))
+
+
+def failures(clients: Sequence[Asked]) -> list[str]:
+    return [failure for one in clients for failure in one.failures]
 
 
 def replicas(system: WholeSystem) -> Mapping[str, Any]:
@@ -73,7 +108,7 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
     alerts = raised(scaled.get("/v1/status"))
     steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
     busy = {"user": "busy", "candidates": MANY, "show": 0}
-    with asking(scaled.port, steady, pause_s=PAUSE_S) as steadily:
+    with asking(scaled.port, steady, pause_s=PAUSE_S) as steadily, calls(scaled) as called:
         with asking(scaled.port, busy, CLIENTS) as busily:
             until(lambda: are_up(scaled, 2))
             # Weights that are learned from now on reach the replica that was added, too.
@@ -84,7 +119,8 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
         until(lambda: are_up(scaled, 1))
         after = steadily.answers
         until(lambda: steadily.answers > after + 20)
-    assert steadily.failures == busily.failures == []
+        go_on(called)
+    assert steadily.failures == busily.failures == failures(called) == []
     status = scaled.get("/v1/status")
     up, down = status["autoscaler"]["changes"]
     assert (up["from"], up["to"], down["from"], down["to"]) == (1, 2, 2, 1)
@@ -100,14 +136,19 @@ def test_an_update_replaces_the_only_replica_while_requests_go_on(scaled: WholeS
     until(lambda: are_up(scaled, 1))
     alerts = raised(scaled.get("/v1/status"))
     steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
-    with asking(scaled.port, steady, clients=4, pause_s=0.005) as steadily:
+    clients = asking(scaled.port, steady, clients=4, pause_s=0.005)
+    with clients as steadily, calls(scaled) as called:
         until(lambda: steadily.last)
         before = steadily.last
         updated(scaled, with_arms)
         after = steadily.last
         answered = steadily.answers
         until(lambda: steadily.answers > answered + 1_000)
-    assert steadily.failures == []
+        go_on(called)
+    assert steadily.failures == failures(called) == []
+    for one in called:
+        answer: Any = GRPC.codec.types["ScoreAnswer"].FromString(one.last)
+        assert answer.request_id.rpartition("-")[0] == replica_of(after)
     assert "arms" not in before
     assert after["arms"]["two"] in ("a", "b")
     assert replica_of(after) != replica_of(before)

@@ -178,6 +178,11 @@ class WholeSystem:
         return self._ended("update", str(self._file), env=self._environment())
 
     @property
+    def grpc_port(self) -> int:
+        """That of the settings."""
+        return int(self._settings["FRESHRANK_SERVE__GRPC_PORT"])
+
+    @property
     def running(self) -> bool:
         """Whether its driver has not ended."""
         return self._process is not None and self._process.poll() is None
