@@ -7,11 +7,12 @@ import contextlib
 import os
 from typing import Protocol
 
-from freshrank.actors.alerts import AlertSink
+from freshrank.actors.alerts import AlertKind, AlertSink, Severity
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import DependencyLost, Unavailable
 from freshrank.actors.protocols import Status, StatusRegistry
 from freshrank.deploy.servers.server_watch import ServerWatch
+from freshrank.serve.monitoring.status import AUTOSCALER, OVERLOADED
 from freshrank.serve.proxy.certificate_watch import CertificateWatch
 
 # Its name in statuses, alerts and readiness.
@@ -40,6 +41,8 @@ class SinkConnection(Protocol):
 class DriverPart:
     """Watches the servers that the run has started, and posts what it knows of them.
 
+    It raises the alerts of what has no connection to the broker: the autoscaler.
+
     Parameters
     ----------
     sink
@@ -64,6 +67,7 @@ class DriverPart:
         self._sink = sink
         self._clock = clock
         self._certificate = certificate
+        self._overloaded = False
 
     async def run(self) -> None:
         """Watch and post until cancelled. Raises DependencyLost when the run has to end."""
@@ -103,8 +107,22 @@ class DriverPart:
     async def _post_forever(self) -> None:
         while True:
             await self._post()
+            await self._look_at_the_autoscaler()
             await self._clock.sleep(_POST_S)
 
     async def _post(self) -> None:
         with contextlib.suppress(Unavailable):  # `/readyz` says itself that no statuses come
             await self._registry.post(DRIVER, self.status())
+
+    async def _look_at_the_autoscaler(self) -> None:
+        """Raise an alert once of each time for which it tells that the replicas do not do."""
+        try:
+            statuses = await self._registry.collect()
+        except Unavailable:
+            return
+        if AUTOSCALER not in statuses:  # it has not posted lately, and this may go on
+            return
+        reason = statuses[AUTOSCALER].get(OVERLOADED)
+        if reason is not None and not self._overloaded:
+            self.alerts.emit(AlertKind.OVERLOADED, Severity.WARNING, str(reason))
+        self._overloaded = reason is not None

@@ -3,7 +3,8 @@
 Serve calls it ten times a second with the loads that replicas have sent
 (`ScoringReplica.record_autoscaling_stats`), and starts or stops replicas as it says. What it sees
 and decides is a part's status, ``autoscaler``, which the page, ``/v1/status`` and ``/metrics``
-show. Its alerts are in that status and in the log; it has no connection to the broker.
+show. It has no connection to the broker: where replicas do not do, the driver reads that in the
+status and raises the alert.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from freshrank.actors.alerts import AlertKind, Alerts, Severity
 from freshrank.actors.clock import Clock, SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.protocols import JsonValue, Status, StatusRegistry
 from freshrank.actors.runtime import RemoteRole
 from freshrank.deploy.cluster.status_actor import RemoteStatusRegistry
 from freshrank.serve.autoscaling.policy import Decision, Load, ScalingBounds, ScalingPolicy
-from freshrank.serve.monitoring.status import AUTOSCALER
+from freshrank.serve.monitoring.status import AUTOSCALER, OVERLOADED
 from freshrank.serve.settings import ServeSettings
 
 # Seconds between two posts of the status: the page and the console read it once a second.
 _POST_S = 1.0
 
-# Seconds for which more replicas are needed than there may be before that is an alert: a start of
+# Seconds for which more replicas are needed than there may be before that is told: a start of
 # replicas and a burst are over by then.
 _SHORT_S = 60.0
 
@@ -67,10 +67,8 @@ class Autoscaling:
     def __init__(self, bounds: ScalingBounds, clock: Clock) -> None:
         self._policy = ScalingPolicy(bounds)
         self._clock = clock
-        self._alerts = Alerts(AUTOSCALER, clock)
         self._changes: deque[dict[str, JsonValue]] = deque(maxlen=_LISTED)
         self._short_since: float | None = None
-        self._told = False
         self._status: dict[str, JsonValue] = {}
 
     def decide(self, view: ServeView) -> int:
@@ -87,30 +85,30 @@ class Autoscaling:
                     "reason": decision.reason,
                 }
             )
-        self._alert(decision, now)
-        self._status = self._described(decision, loads, running)
+        self._status = {
+            **self._described(decision, loads, running),
+            OVERLOADED: self._overloaded(decision, now),
+        }
         return decision.replicas
 
     def status(self) -> Status:
-        """What was seen and decided last, the newest changes, and the alerts."""
-        return {**self._status, "changes": [*self._changes], "alerts": self._alerts.status()}
+        """What was seen and decided last, and the newest changes."""
+        return {**self._status, "changes": [*self._changes]}
 
-    def _alert(self, decision: Decision, now: float) -> None:
-        """Tell once of each time for which the replicas that there may be do not do."""
+    def _overloaded(self, decision: Decision, now: float) -> str | None:
+        """Why the replicas that there may be have not done for long; None: they do."""
         most = self._policy.bounds.most
         if decision.needed <= most:
-            self._short_since, self._told = None, False
-            return
+            self._short_since = None
+            return None
         if self._short_since is None:
             self._short_since = now
-        if not self._told and now - self._short_since >= _SHORT_S:
-            self._told = True
-            self._alerts.emit(
-                AlertKind.OVERLOADED,
-                Severity.WARNING,
-                f"{decision.reason}: {decision.needed} replicas would do, and there may be {most} "
-                "(serve.max_replicas)",
-            )
+        if now - self._short_since < _SHORT_S:
+            return None
+        return (
+            f"{decision.reason}: {decision.needed} replicas would do, and there may be {most} "
+            "(serve.max_replicas)"
+        )
 
     def _described(
         self, decision: Decision, loads: list[Load], running: int

@@ -16,6 +16,9 @@ from freshrank.serve.monitoring.system_readiness import missing_parts
 AUTOSCALER = "autoscaler"
 """The part that decides how many replicas there are."""
 
+OVERLOADED = "overloaded"
+"""In its status: why the replicas that there may be do not do; null where they do."""
+
 # Seconds that a page waits for the status registry: beyond it the other statuses are shown.
 _COLLECT_TIMEOUT_S = 1.0
 

@@ -58,24 +58,26 @@ def test_a_deployment_that_has_reported_nothing_stays_as_it_is() -> None:
         assert scaling.status()["changes"] == []
 
 
-def test_too_few_replicas_for_a_minute_are_an_alert_once_until_they_do_again() -> None:
+def test_too_few_replicas_for_a_minute_are_told_until_they_do_again() -> None:
     clock = FakeClock()
     scaling = Autoscaling(BOUNDS, clock)
     full = View(2, 2, seen(90.0))
 
-    def alerts() -> Any:
-        return scaling.status()["alerts"]
+    def told() -> Any:
+        return scaling.status()["overloaded"]
 
     decided(scaling, clock, full, 59)
-    assert alerts()["by_kind"] == {}
+    assert told() is None
     decided(scaling, clock, full, 300)
-    assert alerts()["by_kind"] == {"overloaded": 1}
-    assert "9 replicas would do, and there may be 2" in alerts()["newest"][0]["message"]
+    assert "9 replicas would do, and there may be 2" in told()
     full.aggregated_metrics = seen(15.0)
     decided(scaling, clock, full, 1)
+    assert told() is None
     full.aggregated_metrics = seen(90.0)
-    decided(scaling, clock, full, 70)
-    assert alerts()["by_kind"] == {"overloaded": 2}
+    decided(scaling, clock, full, 59)
+    assert told() is None
+    decided(scaling, clock, full, 11)
+    assert "9 replicas would do" in told()
 
 
 def test_each_number_of_the_status_is_a_described_metric() -> None:
