@@ -218,6 +218,13 @@ class StatusRegistry(Protocol):
         """
         ...
 
+    async def withdraw(self, part: str) -> None:
+        """Remove the status of `part`, which ends; nothing where there is none.
+
+        Raises Unavailable.
+        """
+        ...
+
     async def collect(self) -> dict[str, Status]:
         """By part: the statuses that have not expired. Raises Unavailable."""
         ...

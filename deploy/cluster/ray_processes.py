@@ -46,6 +46,10 @@ _LOOKS_WITHOUT = 3
 _ENDED_POLL_S, _BLOCKED_S = 0.5, 5.0
 
 
+# Seconds between two looks for adopted processes that have ended: a look takes milliseconds.
+_REAP_POLL_S = 5.0
+
+
 class RayProcesses:
     """The needed processes among the children of this process; to be made after Ray has started."""
 
@@ -117,8 +121,31 @@ def mark_run() -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what Ray's processes leave behind, so that `kill_left` finds that."""
+    """Become the parent of what Ray's processes leave behind, so that `kill_left` finds that.
+
+    Those that end are reaped, until this process ends.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    threading.Thread(target=_reap_forever, name="freshrank-reaper", daemon=True).start()
+
+
+def reap_orphans() -> None:
+    """Reap the adopted processes that have ended.
+
+    They are told by their session, which is that of the node manager: what this process has started
+    itself is in its own session or leads another, and is left to whoever waits for its exit status.
+    """
+    own = os.getsid(0)
+    for child in psutil.Process().children():
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else was sooner
+            if os.getsid(child.pid) not in (own, child.pid):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def _reap_forever() -> None:
+    while True:
+        reap_orphans()
+        time.sleep(_REAP_POLL_S)
 
 
 def kill_unfinished() -> None:

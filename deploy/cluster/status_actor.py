@@ -29,6 +29,10 @@ class StatusActor:
         """Replace the status of `part`."""
         await self._statuses.post(part, status)
 
+    async def withdraw(self, part: str) -> None:
+        """Remove the status of `part`."""
+        await self._statuses.withdraw(part)
+
     async def collect(self) -> dict[str, Status]:
         """Return the statuses that have not expired, by part."""
         return await self._statuses.collect()
@@ -43,6 +47,10 @@ class RemoteStatusRegistry:
     async def post(self, part: str, status: Status) -> None:
         """Replace the status of `part`. Raises Unavailable."""
         await self._actor.call("post", part, status, timeout_s=_TIMEOUT_S)
+
+    async def withdraw(self, part: str) -> None:
+        """Remove the status of `part`. Raises Unavailable."""
+        await self._actor.call("withdraw", part, timeout_s=_TIMEOUT_S)
 
     async def collect(self) -> dict[str, Status]:
         """By part: the statuses that have not expired. Raises Unavailable."""

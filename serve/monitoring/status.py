@@ -19,8 +19,8 @@ AUTOSCALER = "autoscaler"
 OVERLOADED = "overloaded"
 """In its status: why the replicas that there may be do not do; null where they do."""
 
-# Seconds that a page waits for the status registry: beyond it the other statuses are shown.
-_COLLECT_TIMEOUT_S = 1.0
+# Seconds to wait for the status registry: a page shows what else there is, a stop goes on.
+_REGISTRY_TIMEOUT_S = 1.0
 
 # Seconds between two posts of a replica's status: the page reads once a second.
 _POST_INTERVAL_S = 1.0
@@ -55,7 +55,7 @@ class ReplicaStatus:
         """By part: what all parts have posted, and this replica's own status of now."""
         statuses: dict[str, Status] = {}
         try:
-            async with asyncio.timeout(_COLLECT_TIMEOUT_S):
+            async with asyncio.timeout(_REGISTRY_TIMEOUT_S):
                 statuses.update(await self._registry.collect())
         except (Unavailable, TimeoutError) as error:
             statuses["statuses"] = {"error": str(error) or "no answer"}
@@ -68,7 +68,7 @@ class ReplicaStatus:
     ) -> dict[str, str]:
         """By part: what keeps new events from the answers (see `system_readiness`)."""
         try:
-            async with asyncio.timeout(_COLLECT_TIMEOUT_S):
+            async with asyncio.timeout(_REGISTRY_TIMEOUT_S):
                 statuses = await self._registry.collect()
                 return missing_parts(statuses, partitions, candidate_partitions)
         except (Unavailable, TimeoutError) as error:
@@ -88,10 +88,18 @@ class ReplicaStatus:
         }
         return self._metrics.expose() + posted_metrics.expose(posted)
 
-    async def post_forever(self) -> None:
-        """Post the replica's own status, for the other replicas and the driver's table."""
-        while True:
-            # Readiness and health show an outage; a status is worth no more than the next try.
-            with suppress(Unavailable):
-                await self._registry.post(self._replica, self._own())
-            await self._clock.sleep(_POST_INTERVAL_S)
+    async def keep_posted(self) -> None:
+        """Post the replica's own status, for the others and the driver; at the end withdraw it.
+
+        It would be shown until it expires.
+        """
+        try:
+            while True:
+                # Readiness and health show an outage; a status is worth no more than the next try.
+                with suppress(Unavailable):
+                    await self._registry.post(self._replica, self._own())
+                await self._clock.sleep(_POST_INTERVAL_S)
+        finally:
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(_REGISTRY_TIMEOUT_S):
+                    await self._registry.withdraw(self._replica)

@@ -82,7 +82,7 @@ class ScoringService:
         self._follow("the learner", self.model.weights.run())
         if self.retriever is not None:
             self._follow("the catalogue", self.retriever.run())
-        self._posting = asyncio.create_task(self.status.post_forever(), name="post the status")
+        self._posting = asyncio.create_task(self.status.keep_posted(), name="post the status")
 
     def _follow(self, what: str, run: Coroutine[Any, Any, None]) -> None:
         self._following[what] = asyncio.create_task(run, name=f"follow {what}")

@@ -187,3 +187,34 @@ def test_nothing_listens_on_a_free_port() -> None:
     first_of_clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
     assert port < int(first_of_clients), "a client could take it before a server listens"
     assert ask("127.0.0.1", port, b"PING\r\n") == b""
+
+
+# Adopts what a leader of another session leaves behind, while two children that it has started
+# itself end, and nobody has asked for their exit status yet.
+REAPS = """
+import subprocess, time
+import psutil
+from freshrank.deploy.cluster import ray_processes
+
+ray_processes.adopt_orphans()
+leader = subprocess.Popen(["sh", "-c", "true & echo $!; exit 7"], stdout=subprocess.PIPE,
+    start_new_session=True)
+plain = subprocess.Popen(["sh", "-c", "exit 5"])
+orphan = int(leader.stdout.readline())
+
+def left():
+    children = psutil.Process().children()
+    return {one.pid: one.status() == psutil.STATUS_ZOMBIE for one in children}
+
+deadline = time.monotonic() + 100
+while left() != {leader.pid: True, plain.pid: True} and time.monotonic() < deadline:
+    ray_processes.reap_orphans()
+    time.sleep(0.02)
+print(orphan not in left(), leader.wait(), plain.wait())
+"""
+
+
+def test_orphans_that_were_adopted_are_reaped_and_children_of_ones_own_are_not() -> None:
+    command = [sys.executable, "-c", REAPS]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert said.stdout.split() == ["True", "7", "5"]

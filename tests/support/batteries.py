@@ -487,6 +487,21 @@ class StatusRegistryBattery:
 
         asyncio.run(test())
 
+    def test_a_part_that_is_withdrawn_is_collected_no_more_until_it_posts_again(
+        self, make: Callable[[], AbstractAsyncContextManager[StatusRegistry]]
+    ) -> None:
+        async def test() -> None:
+            async with make() as status_registry:
+                await status_registry.withdraw("replica-a")
+                for part in ("replica-a", "replica-b"):
+                    await status_registry.post(part, {"requests": 1})
+                await status_registry.withdraw("replica-a")
+                assert await status_registry.collect() == {"replica-b": {"requests": 1}}
+                await status_registry.post("replica-a", {"requests": 2})
+                assert (await status_registry.collect())["replica-a"] == {"requests": 2}
+
+        asyncio.run(test())
+
 
 class SnapshotStoreBattery:
     """Needs the fixture `store`, which keeps three of each name."""

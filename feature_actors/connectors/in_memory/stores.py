@@ -108,6 +108,10 @@ class MemoryStatusRegistry:
         """Replace the status of `part`."""
         self._posted[part] = (self._clock.now_ms(), status)
 
+    async def withdraw(self, part: str) -> None:
+        """Remove the status of `part`."""
+        self._posted.pop(part, None)
+
     async def collect(self) -> dict[str, Status]:
         """By part: the statuses that have not expired."""
         since = self._clock.now_ms() - STATUS_TTL_MS

@@ -13,9 +13,10 @@ from http_calls import candidates, get, score, talk
 from serving import FakeModel, FakeScorer, ReplicaUnderTest, TwoTables
 
 from freshrank.actors.clock import SystemClock
-from freshrank.actors.errors import RequestError, StaleParameters
+from freshrank.actors.errors import RequestError, StaleParameters, Unavailable
 from freshrank.actors.messages import Inputs, Version
 from freshrank.actors.parameters.explanation import Explanation
+from freshrank.feature_actors.connectors.in_memory.stores import MemoryStatusRegistry
 from freshrank.serve.scoring.served_model import ServedModel
 
 
@@ -98,6 +99,33 @@ def test_each_replica_posts_its_status_and_shows_those_of_the_others(
     assert [part for part in status if part.startswith("replica-")] == [
         f"replica-{replica.service.id}"
     ]
+
+
+def test_the_status_of_a_replica_that_stops_is_withdrawn_at_once() -> None:
+    replica = ReplicaUnderTest(status_registry=MemoryStatusRegistry(SystemClock()))
+
+    async def story() -> tuple[set[str], set[str]]:
+        async with replica.client():
+            await asyncio.sleep(0)
+            there = set(await replica.status_registry.collect())
+        return there, set(await replica.status_registry.collect())
+
+    assert asyncio.run(story()) == ({f"replica-{replica.service.id}"}, set())
+
+
+def test_a_stop_goes_on_where_no_status_can_be_withdrawn() -> None:
+    class Away(MemoryStatusRegistry):
+        async def withdraw(self, part: str) -> None:
+            raise Unavailable("statuses", "no answer")
+
+    replica = ReplicaUnderTest(status_registry=Away(SystemClock()))
+
+    async def story() -> None:
+        async with replica.client():
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert replica.closed
 
 
 def test_the_status_counts_scores_and_their_time(replica: ReplicaUnderTest) -> None:
