@@ -3,6 +3,7 @@
  */
 import createClient, { type Client } from "openapi-fetch";
 import type { components, paths } from "./freshrank.js";
+import { retrying } from "./retries.js";
 
 export type ShopEvent = components["schemas"]["behaviour.event"];
 export type Item = components["schemas"]["RecommendedItem"];
@@ -19,10 +20,14 @@ export class Refused extends Error {
   }
 }
 
-/** The endpoint at `url`; `key` is one of `freshrank keys create`, where it asks for one. */
+/**
+ * The endpoint at `url`; `key` is one of `freshrank keys create`, where it asks for one. A request
+ * that is not answered is sent again.
+ */
 export function connect(url: string, key?: string): Client<paths> {
   return createClient<paths>({
     baseUrl: url,
+    fetch: retrying(),
     headers: key === undefined ? {} : { Authorization: `Bearer ${key}` },
   });
 }
@@ -60,8 +65,6 @@ export async function recommended(
 ): Promise<Item[]> {
   const { items } = answered(
     await shop.POST("/v1/recommend", {
-      // Sent again with the same key, after a lost answer, nothing is logged as shown twice.
-      params: { header: { "Idempotency-Key": crypto.randomUUID() } },
       body: { user, k: 5, filters: { price: { lt: below } }, explain: 3 },
     }),
   );

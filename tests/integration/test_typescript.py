@@ -140,6 +140,30 @@ def test_without_a_key_it_gets_an_error_with_its_body(
     assert differences(document, one) == []
 
 
+def test_requests_are_sent_again_with_one_key_where_nothing_or_a_503_answers(
+    built: NodeProject,
+) -> None:
+    shutil.copy(DATA / "retries.mjs", built.folder)
+    done = built.run("node", "retries.mjs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert [(one["path"], one["outcome"], len(one["tries"])) for one in told] == [
+        ("/v1/recommend", 200, 4),
+        ("/v1/score", 503, 4),
+        ("/v1/score/batch", "TypeError", 4),
+        ("/v1/recommend/next", 422, 1),
+        ("/v1/events", 200, 2),
+        ("/v1/model", 200, 2),
+    ]
+    keys = [{one["key"] for one in story["tries"]} for story in told]
+    assert [len(of_one) for of_one in keys] == [1] * len(told)
+    assert len(set.union(*keys[:4])) == 4
+    assert keys[4:] == [{None}, {None}]
+    for story in told:
+        sent = "" if story["path"] == "/v1/model" else '{"user": "u1"}'
+        assert {one["body"] for one in story["tries"]} == {sent}
+
+
 def differences(document: Document, exchange: Mapping[str, Any]) -> list[str]:
     """How a request and its answer differ from what the document says of them."""
     operation = operation_of(document, exchange["method"], exchange["path"])
