@@ -45,7 +45,6 @@ _LOOKS_WITHOUT = 3
 # silent then.
 _ENDED_POLL_S, _BLOCKED_S = 0.5, 5.0
 
-
 # Seconds between two looks for adopted processes that have ended: a look takes milliseconds.
 _REAP_POLL_S = 5.0
 
@@ -123,10 +122,9 @@ def mark_run() -> None:
 def adopt_orphans() -> None:
     """Become the parent of what Ray's processes leave behind, so that `kill_left` finds that.
 
-    Those that end are reaped, until this process ends.
+    `reap_forever` has to be started, too.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    threading.Thread(target=_reap_forever, name="freshrank-reaper", daemon=True).start()
 
 
 def reap_orphans() -> None:
@@ -142,7 +140,8 @@ def reap_orphans() -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def _reap_forever() -> None:
+def reap_forever() -> None:
+    """Reap orphans as they end, until this process does. Blocks."""
     while True:
         reap_orphans()
         time.sleep(_REAP_POLL_S)

@@ -156,6 +156,7 @@ class _Run:
             started["ray"] = self._ray = RayProcesses()
             watched = (self._ray, asyncio.get_running_loop(), process_end.end_blocked)
             threading.Thread(target=end_when_blocked, args=watched, daemon=True).start()
+            threading.Thread(target=ray_processes.reap_forever, daemon=True).start()
         clock, sink = SystemClock(), cluster.sink()
         alerts = cluster.alerts(DRIVER, sink)
         watch = ServerWatch(started, clock, alerts, self._screen.log, self._calls.run)
