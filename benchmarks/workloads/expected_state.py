@@ -124,9 +124,9 @@ class _LogReader:
 
 
 def _events_in(state: PartitionState) -> int:
-    """The records that are events, those of entities of another partition too: they are copied."""
+    """The records that are events of the partition's entities: they are copied."""
     counted = state.counters
-    return counted.events + counted.duplicates + counted.late + counted.dead_misplaced
+    return counted.events + counted.duplicates + counted.late
 
 
 async def read_expected_state(

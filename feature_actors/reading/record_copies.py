@@ -15,13 +15,14 @@ from freshrank.actors.messages import Ints
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.reading.stamp_merge import ordered_stamps
 from freshrank.feature_actors.streams.codec import Codec
+from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.copies.origin import (
     NONE_BEFORE,
     SIZE,
     origins_of,
     packed,
 )
-from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.streams.stream import ANY, Stream
 
 
 @dataclass(slots=True)
@@ -157,7 +158,9 @@ class CopyMaker:
 
     One that is no event of the stream belongs where its own partition's number hashes to. A
     tombstone belongs to the entity of its key: where the stream is of another key than the topic's,
-    it says nothing of its entities, and is not copied.
+    it says nothing of its entities, and is not copied. Nor is, there, an event that lies in another
+    partition than the topic's own key belongs to: the shard of that partition rejects it, and an
+    event counts for all its entities or for none.
     """
 
     def __init__(self, stream: Stream, partitions: int) -> None:
@@ -165,8 +168,11 @@ class CopyMaker:
         self._codec = Codec(stream)
         self._partitions = partitions
 
-    def copies(self, batch: RecordBatch) -> BatchCopies:
-        """Of which entities a batch's records are, and where they belong."""
+    def copies(self, batch: RecordBatch, source_partitions: int) -> BatchCopies:
+        """Of which entities a batch's records are, and where they belong.
+
+        The source topic has `source_partitions`.
+        """
         columns, _ = self._codec.decode(batch)
         names = columns.text(self._stream.key.key)
         belong = partitions_of_texts(names, self._partitions, Partitioner.MURMUR2)
@@ -181,9 +187,20 @@ class CopyMaker:
             belong = np.full(len(names), partition_of(unknown.encode(), self._partitions))
             belong[known] = there
         copies = BatchCopies(batch, names, belong)
+        copies.refused.update(self._misplaced(batch, columns, source_partitions))
         if None in batch.values:
             self._place_tombstones(copies)
         return copies
+
+    def _misplaced(self, batch: RecordBatch, columns: Columns, partitions: int) -> list[int]:
+        """The places of events that belong to another of the source topic's `partitions`."""
+        own, partitioner = self._stream.record_key, self._stream.record_partitioner
+        if own is None or partitioner is None or partitioner == ANY:
+            return []
+        there = partitions_of_texts(columns.text(own.key), partitions, Partitioner(partitioner))
+        wrong = columns.offsets[there != batch.partition]
+        places: list[int] = np.searchsorted(batch.offsets, wrong).tolist()
+        return places
 
     def _place_tombstones(self, copies: BatchCopies) -> None:
         batch = copies.batch

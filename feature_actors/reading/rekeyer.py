@@ -79,6 +79,7 @@ class Rekeyer:
         self._generation = generation_of(state)
         self._partitions = connectors.partitions
         self._files = CopyFiles(stream, state, self._partitions, snapshots)
+        self._source_partitions = 0
         self._source = connectors.source()
         self._sink = connectors.sink
         self._clock = connectors.clock
@@ -100,7 +101,7 @@ class Rekeyer:
         identities = await self._source.identities([topic])
         if topic not in identities:
             raise Unavailable("kafka", f"there is no topic {topic!r}")
-        count = identities[topic].partitions
+        count = self._source_partitions = identities[topic].partitions
         mine = [one for one in range(count) if one % self._partitions in self._owned]
         self._progress = {partition: self._files.restored(partition) for partition in mine}
         self._merge = StampMerge()
@@ -225,7 +226,7 @@ class Rekeyer:
 
     async def _copy(self, batches: Sequence[RecordBatch]) -> None:
         """Copy batches, and wait until all is written; a record that is too large is rejected."""
-        pieces = [self._maker.copies(batch) for batch in batches]
+        pieces = [self._maker.copies(batch, self._source_partitions) for batch in batches]
         before = [self._progress[batch.partition].previous for batch in batches]
         await self._reject([(piece, *bad) for piece in pieces for bad in piece.unusable])
         while True:

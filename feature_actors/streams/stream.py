@@ -151,6 +151,8 @@ class Stream:
     record_key: Entity | None = None
     """Made by `keyed_by`: the entity that keys the records of `topic`, whose shards read them, too.
     None: it is `key`."""
+    record_partitioner: str | None = None
+    """Made by `keyed_by`: the partitioner of `topic`, where the records are copies of its own."""
     fields: Fields = field(init=False, repr=False)
     """The fields of the schema that features can use."""
     time_field: TimeField = field(init=False, repr=False)
@@ -201,9 +203,10 @@ class Stream:
     def keyed_by(self, entity: Entity) -> Stream:
         """Its records keyed by `entity`, whose key is a field of the stream, or several.
 
-        They are copies of what the shards of its own key read, too, and reject. Of a compound
-        entity that the stream's own key is a part of they are the records themselves: all records
-        of such an entity lie in the partition of its `owner`.
+        They are copies of what the shards of its own key read, too, and reject: what lies in
+        another partition than these expect is not copied. Of a compound entity that the stream's
+        own key is a part of they are the records themselves: all records of such an entity lie in
+        the partition of its `owner`.
 
         >>> class Play(msgspec.Struct):
         ...     play_id: str
@@ -219,7 +222,13 @@ class Stream:
         """
         if entity.compound and self.key.key in entity.parts:
             return replace(self, key=entity, record_key=self.key)
-        return replace(self, key=entity, partitioner=ANY, record_key=self.key)
+        return replace(
+            self,
+            key=entity,
+            partitioner=ANY,
+            record_key=self.key,
+            record_partitioner=self.partitioner,
+        )
 
     @property
     def of_another_key(self) -> bool:

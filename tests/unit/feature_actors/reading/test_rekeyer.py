@@ -20,7 +20,7 @@ from small_shop import START_MS, event, events, spec
 from freshrank.actors.alerts import Alerts
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import BadRecord, Unavailable
-from freshrank.actors.kernels.partitioner import partition_of
+from freshrank.actors.kernels.partitioner import Partitioner, partition_of
 from freshrank.actors.protocols import Status
 from freshrank.actors.records import RecordBatch
 from freshrank.feature_actors.connectors.in_memory.log import (
@@ -219,6 +219,26 @@ def test_a_tombstone_is_copied_to_where_its_entity_belongs_and_to_no_other_entit
     assert (topic, dead.offset) == (f"{events.topic}.dead", 2)
     assert dead.reason.startswith("it has no key")
     assert items.copies() == [] and items.sink.rejected == []
+
+
+@pytest.mark.parametrize("partitioner", ["murmur2", "crc32", "any"])
+@pytest.mark.parametrize("losses", [[], [0b10, 0b1]])
+def test_events_that_lie_in_a_wrong_partition_are_copied_to_no_other_entitys_topic(
+    partitioner: str, losses: list[int]
+) -> None:
+    world = World(losses)
+    world.stream = replace(events, partitioner=partitioner).keyed_by(Entity("item", key="item"))
+    expected = []
+    for number, who in enumerate(USERS * 6):
+        place, value = number % PARTITIONS, event(number, who, "view", number % 5, number)
+        world.log.append(events.topic, place, value, START_MS)
+        own = None if partitioner == "any" else Partitioner(partitioner)
+        if own is None or place == partition_of(who.encode(), PARTITIONS, own):
+            expected.append((partition_of(str(number % 5).encode(), PARTITIONS), value))
+    run(lambda: copy_all(world, [1]))
+    assert sorted(world.taken()) == sorted(expected)
+    assert len(expected) == 42 if partitioner == "any" else 0 < len(expected) < 42
+    assert world.sink.rejected == []
 
 
 def test_copies_lie_in_the_order_in_which_their_records_reached_the_log() -> None:
