@@ -170,7 +170,7 @@ class ShardHost(Host[FeatureShard]):
             settings,
             connectors,
             lambda entity: FileSnapshots(cluster.state / ENTITIES / entity),
-            alerts,
+            lambda part: cluster.alerts(part, self._sink),
             state,
             os.getpid(),
         )

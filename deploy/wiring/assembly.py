@@ -95,7 +95,8 @@ class ShardSurroundings:
     snapshots: Callable[[str], SnapshotStore]
     """By folder: keeps the snapshots of an entity that candidates name, and how far the records of
     streams are copied for it."""
-    alerts: AlertSink | None = None
+    alerts: Callable[[str], AlertSink] | None = None
+    """By name of a shard: makes its alerts. Each has its own, so that none tells of another's."""
     state: str = ""
     """The origin of the state (`PartitionSpec.state`)."""
     process_id: int | None = None
@@ -119,12 +120,13 @@ def candidate_shards(
         name = f"{CANDIDATES_OF}{entity}-{around.index}"
         identity = ShardIdentity(name, partitions, around.process_id)
         copied = around.snapshots(f"{entity}/copies")
+        alerts = None if around.alerts is None else around.alerts(name)
         rekeyers = [
-            Rekeyer(table.source, partitions, around.state, own, copied, around.alerts)
+            Rekeyer(table.source, partitions, around.state, own, copied, alerts)
             for table in spec.plan.tables
             if table.source.owner is None
         ]
-        ports = ShardPorts(own, None, around.snapshots(entity), around.alerts, rekeyers)
+        ports = ShardPorts(own, None, around.snapshots(entity), alerts, rekeyers)
         found.append(Shard(spec, identity, ports, lock_step=lock_step))
     return found
 

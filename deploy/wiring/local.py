@@ -106,7 +106,7 @@ class LocalParts:
             settings,
             self._connectors(source or partial(MemorySource, world.log)),
             world.entity_snapshots,
-            Alerts(f"shard-{index}", world.clock),
+            partial(Alerts, clock=world.clock),
         )
         return assembly.candidate_shards(self.pipeline, around, lock_step=True)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -290,6 +290,37 @@ def test_events_without_a_part_change_no_row_and_are_counted(tmp_path: Path) -> 
         assert await shop.counted("part_too_long") == 2
         assert await shop.counted("events") == 2
         assert await shop.counted("dead") == 0
+        await shop.system.stop()
+
+    asyncio.run(test())
+
+
+def test_an_alert_is_in_the_status_of_the_shard_that_it_is_of_and_in_no_other(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        shop = Shop(tmp_path)
+        await shop.system.start()
+        keys, stamps_ms = [b"%d" % one for one in range(80)], np.full(80, shop.clock.now_ms())
+        shop.world.log.distribute("catalogue", keys, [b"{broken"] * 80, stamps_ms)
+        shop.click("ann", 1, "hats")
+        for _ in range(3):
+            await shop.system.drain()
+            for shard in shop.system.candidate_shards:
+                await shard.step()
+            shop.clock.ms += 2_000
+        of_items = others = 0
+        for shard in shop.system.candidate_shards:
+            status = await shard.status()
+            alerts = cast(dict[str, Any], status["alerts"])
+            if status["dead"]:
+                of_items += 1
+                assert alerts["by_kind"] == {"rejected": 1}
+                assert [one["part"][:12] for one in alerts["newest"]] == ["entity-item-"]
+            else:
+                others += 1
+                assert alerts["by_kind"] == {}
+        assert of_items and others
         await shop.system.stop()
 
     asyncio.run(test())
