@@ -76,7 +76,8 @@ class PipelineReport(msgspec.Struct):
     rejected: int
     """That cannot be used: of another layout, misplaced, late."""
     waiting: int
-    """Shown items that may be clicked still; they count as not clicked."""
+    """Shown items that may be clicked still, until newer records of their partitions come; they
+    count as not clicked."""
     experiments: list[ExperimentReport]
 
 

@@ -18,8 +18,8 @@ def tables_of(report: PipelineReport) -> Iterator[RenderableType]:
     """Lines and tables, in the order in which they are read."""
     yield Text(
         f"{report.pipeline}: {report.impressions:,} impressions, and {report.rejected:,} that "
-        f"cannot be used; {report.waiting:,} shown items may be clicked still. "
-        f"Intervals of {report.confidence:.0%}."
+        f"cannot be used; {report.waiting:,} shown items may be clicked still, until newer records "
+        f"of their partitions come. Intervals of {report.confidence:.0%}."
     )
     for experiment in report.experiments:
         yield Text()
