@@ -15,7 +15,7 @@ from freshrank.feature_actors.streams.table import TableField
 
 def check_context(
     place: str,
-    stream: Stream,
+    streams: Sequence[Stream],
     context: Sequence[DeclaredEntry],
     label: Joined | Labelled,
 ) -> list[str | TableField]:
@@ -23,8 +23,9 @@ def check_context(
 
     Raises ConfigError when the context, or the label beside it, cannot be taken from events.
     """
+    stream = streams[0]
     _check_entries(f"{place}.context", stream, context)
-    label.check(stream.fields)
+    _check_label(streams, label)
     for index, name in enumerate(fields_of(context)):
         if name in label.own_fields:
             raise ConfigError(
@@ -41,6 +42,21 @@ def check_context(
     if isinstance(label, Joined):
         _check_on(f"{place}.label.on", stream, named, label.on)
     return fields_of(named)
+
+
+def _check_label(streams: Sequence[Stream], label: Joined | Labelled) -> None:
+    """Raise ConfigError where the label does not fit the first stream."""
+    first, *others = streams
+    try:
+        label.check(first.fields)
+    except ConfigError as error:
+        if not others:
+            raise
+        fit = [one for one in others if label.fields_read() <= set(one.fields)]
+        fix = f"Labels are of the events of the first stream, {first.topic!r}. " + (
+            f"Write {fit[0].topic!r} first in streams=[...]." if fit else error.fix
+        )
+        raise ConfigError(error.place, error.problem, fix) from error
 
 
 def _check_entries(place: str, stream: Stream, context: Sequence[DeclaredEntry]) -> None:

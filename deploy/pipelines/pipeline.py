@@ -143,7 +143,7 @@ class Pipeline:
         object.__setattr__(self, "streams", streams)
         self._check_kinds(place)
         check_streams(place, self.streams, self.label, [view.source for view in self._own_views])
-        fields = check_context(place, self.stream, self.context, self.label)
+        fields = check_context(place, self.streams, self.context, self.label)
         check_relative(place, self.relative, self.label)
         check_candidate_views(place, self.stream, self._candidate_views, fields, self.label)
         check_tables(place, self.stream, self.tables, fields, self.label)

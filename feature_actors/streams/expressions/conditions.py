@@ -146,7 +146,8 @@ class NullTest(Expression):
             raise ConfigError(
                 where,
                 f"the field {self.name!r} is never None",
-                "Declare it as one that may be, as in `str | None = None`.",
+                "Declare it as one that may be, as in `str | None = None`. A condition that holds "
+                'for every event is that an id is not empty: `col.id != ""`.',
             )
 
 

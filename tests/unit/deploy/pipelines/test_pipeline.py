@@ -247,6 +247,23 @@ def test_streams_of_two_partitioners_go_with_a_join_and_not_with_labels_in_event
         pipeline(**changes, label=Labelled(positive=col.kind == "order"))
 
 
+def test_a_label_of_another_streams_fields_is_told_which_stream_labels_come_from() -> None:
+    search = msgspec.defstruct("Search", [("id", str), ("user", str), ("item", int), ("ts", int)])
+    searches = Stream("searches", id="id", time="ts", key=user, schema=search)
+    of_both: dict[str, Any] = {"stream": None, "features": [reads(clicks), reads(searches)]}
+    with pytest.raises(ConfigError) as told:
+        pipeline(**of_both, streams=[searches, clicks])
+    assert "Stream('searches') has no field 'kind'" in told.value.problem
+    assert "first stream, 'searches'. Write 'clicks' first in streams=[...]" in told.value.fix
+    unknown = Joined(positive=col.kindd == "order", on="item", within="1h")
+    with pytest.raises(ConfigError, match=r"first stream, 'clicks'\. Did you mean 'kind'"):
+        pipeline(**of_both, streams=[clicks, searches], label=unknown)
+
+
+def test_an_id_that_is_not_empty_is_a_condition_that_holds_for_every_event() -> None:
+    assert pipeline(label=Joined(positive=col.id != "", on="item", within="1h")).joined
+
+
 def test_labels_of_the_events_themselves_need_no_impressions() -> None:
     assert pipeline(label=Labelled(positive=col.kind == "order")).topics == ("clicks",)
 

@@ -126,7 +126,7 @@ def test_a_condition_is_told_by_its_text() -> None:
         (col.price < math.inf, "no 64-bit value"),
         (col.prise.is_null(), "no field 'prise'.*Did you mean 'price'"),
         (col.type.is_null(), "'type' is never None.*may be"),
-        (~col.item_id.is_null(), "'item_id' is never None"),
+        (~col.item_id.is_null(), "'item_id' is never None.*for every event"),
         (col.category.is_null() & (col.category == "a"), "is never None and 'a'"),
     ],
 )
