@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,8 +34,9 @@ NAMES = "    Arm,\n    Experiment,\n"
 ARMS = '    experiments=[Experiment("two", [Arm("a", 0.5), Arm("b", 0.5)])],\n'
 UPDATED = "the replicas are updated"
 
-# More seconds than clients and a steady one may take to answer: this is about ongoing requests.
-SLOWEST_MS = "60000"
+# Two loads, each with a bound that some clients exceed on any machine, beside one that none does.
+BY_ONGOING = "[serve]\ntarget_ongoing_requests = 2.0\ntarget_p99_ms = 60000.0\n"
+BY_P99 = "[serve]\ntarget_ongoing_requests = 1000.0\ntarget_p99_ms = 0.001\n"
 
 # The messages of gRPC of the pipeline that is run.
 GRPC = LocalCalls(LocalSystem(pipeline, Settings(), World(MemoryLog(2), SystemClock())).replica)
@@ -45,8 +47,6 @@ def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A system of one replica or two."""
     settings = {
         "FRESHRANK_SERVE__MAX_REPLICAS": "2",
-        "FRESHRANK_SERVE__TARGET_ONGOING_REQUESTS": "2",
-        "FRESHRANK_SERVE__TARGET_P99_MS": SLOWEST_MS,
         "FRESHRANK_SERVE__SCALE_DOWN_AFTER_S": "5",
         "FRESHRANK_SERVE__GRPC_PORT": str(free_port()),
         # A busy machine reads rows late, which is an alert of its own.
@@ -54,7 +54,11 @@ def scaled(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     }
     name = f"scaled-{os.getpid()}"
     system = WholeSystem(
-        kafka.bootstrap, tmp_path_factory.mktemp("scaled"), name, settings=settings
+        kafka.bootstrap,
+        tmp_path_factory.mktemp("scaled"),
+        name,
+        settings=settings,
+        config=BY_ONGOING,
     )
     system.redis.start()
     try:
@@ -105,6 +109,7 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
     scaled: WholeSystem,
 ) -> None:
     until(lambda: are_up(scaled, 1))
+    began_ms = SystemClock().now_ms()
     alerts = raised(scaled.get("/v1/status"))
     steady = {"user": "steady", "candidates": CANDIDATES, "show": 2}
     busy = {"user": "busy", "candidates": MANY, "show": 0}
@@ -122,7 +127,7 @@ def test_load_brings_a_second_replica_with_the_weights_and_its_end_removes_it(
         go_on(called)
     assert steadily.failures == busily.failures == failures(called) == []
     status = scaled.get("/v1/status")
-    up, down = status["autoscaler"]["changes"]
+    up, down = changes(scaled, began_ms)
     assert (up["from"], up["to"], down["from"], down["to"]) == (1, 2, 2, 1)
     assert "more than 2 each" in up["reason"]
     assert "1 replica(s) can do" in down["reason"]
@@ -175,9 +180,33 @@ def test_an_update_that_shards_would_have_to_follow_is_refused_and_told(
     assert replica_of(scaled.score("steady")) != replica
 
 
-def updated(system: WholeSystem, text: Callable[[str], str]) -> None:
-    """Change the pipeline's file, and let the run's replicas be updated by it."""
-    status, said = system.update(text)
+def test_slow_answers_bring_a_second_replica_and_their_end_removes_it(scaled: WholeSystem) -> None:
+    """They are slow, and are so no more, by settings that updates bring."""
+    until(lambda: are_up(scaled, 1))
+    began_ms = SystemClock().now_ms()
+    body = {"user": "slow", "candidates": CANDIDATES, "show": 0}
+    with asking(scaled.port, body, clients=2, pause_s=0.005) as slowly:
+        updated(scaled, config=BY_P99)
+        up = until(lambda: changes(scaled, began_ms))[0]
+        until(lambda: are_up(scaled, 2))
+    updated(scaled, config=BY_ONGOING)
+    until(lambda: are_up(scaled, 1))
+    assert slowly.failures == []
+    assert (up["from"], up["to"]) == (1, 2)
+    assert re.match(r"a p99 of \S+ ms, above 0\.001 ms", up["reason"])
+
+
+def changes(system: WholeSystem, since_ms: int) -> list[Mapping[str, Any]]:
+    """Those of the number of replicas that the autoscaler lists."""
+    listed = system.get("/v1/status").get("autoscaler", {}).get("changes", [])
+    return [change for change in listed if change["at_ms"] >= since_ms]
+
+
+def updated(
+    system: WholeSystem, text: Callable[[str], str] = str, config: str | None = None
+) -> None:
+    """Change the pipeline's file or the settings, and let the run's replicas be updated by it."""
+    status, said = system.update(text, config)
     assert (status, UPDATED in said) == (0, True), said
 
 

@@ -89,6 +89,8 @@ class WholeSystem:
         Environment variables.
     text
         From the text of the demo's pipeline that of the one that is run.
+    config
+        The text of a file with settings; variables override it.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class WholeSystem:
         state: Path | None = None,
         settings: Mapping[str, str] | None = None,
         text: Callable[[str], str] = str,
+        config: str = "",
     ) -> None:
         self.topic, self.pipeline = f"{name}-behaviour", name
         self.bootstrap = bootstrap
@@ -110,7 +113,8 @@ class WholeSystem:
         self.state = state or folder / "state"
         self._settings = settings or {}
         self.port = free_port()
-        self._file = folder / "pipeline.py"
+        self._file, self._config = folder / "pipeline.py", folder / "settings.toml"
+        self._config.write_text(config, encoding="utf-8")
         self._file.write_text(text(shop_file(self.topic, name).text), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S)
@@ -137,11 +141,11 @@ class WholeSystem:
         It must end by itself. Its state is in `state`, and its endpoint would have another port.
         """
         own = {"FRESHRANK_STATE": str(state), "FRESHRANK_SERVE__PORT": str(free_port())}
-        return self._ended(*self._arguments, env={**self._environment(), **own})
+        return self._ended("run", *self._given, env={**self._environment(), **own})
 
     @property
-    def _arguments(self) -> list[str]:
-        return ["run", str(self._file)]
+    def _given(self) -> list[str]:
+        return [str(self._file), "--config", str(self._config)]
 
     def _ended(self, *arguments: str, env: Mapping[str, str]) -> tuple[int, str]:
         """Exit status and output of a command, which must end by itself."""
@@ -161,7 +165,7 @@ class WholeSystem:
     def _launch(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_COMMAND, *self._arguments, "--json", str(self.summary_file)],
+                [*_COMMAND, "run", *self._given, "--json", str(self.summary_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -169,13 +173,17 @@ class WholeSystem:
                 start_new_session=True,
             )
 
-    def update(self, text: Callable[[str], str]) -> tuple[int, str]:
-        """Change the text of the pipeline's file, and update the replicas by it.
+    def update(
+        self, text: Callable[[str], str] = str, config: str | None = None
+    ) -> tuple[int, str]:
+        """Change the text of the pipeline's file, or the settings, and update the replicas by it.
 
         Gives the exit status of the command, and what it prints.
         """
+        if config is not None:
+            self._config.write_text(config, encoding="utf-8")
         self._file.write_text(text(self._file.read_text(encoding="utf-8")), encoding="utf-8")
-        return self._ended("update", str(self._file), env=self._environment())
+        return self._ended("update", *self._given, env=self._environment())
 
     @property
     def grpc_port(self) -> int:
