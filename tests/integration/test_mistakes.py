@@ -332,7 +332,7 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
         (
             'windows=["10m", "1d"]',
             'windows=["20m", "1d"]',
-            "features, inputs, label or partitioner",
+            "features, inputs, label or partitioner; model or optimiser",
         ),
         ("Adagrad(0.1)", "Adagrad(0.2)", "model or optimiser"),
     ],

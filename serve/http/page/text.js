@@ -75,7 +75,8 @@ let apiKey = "";
 // The JSON of an answer; throws an Error with the reason that the server gives.
 async function ask(path, body) {
   const options = { cache: "no-store", signal: AbortSignal.timeout(8000), headers: {} };
-  if (apiKey) options.headers.authorization = `Bearer ${apiKey}`;
+  const key = apiKey;
+  if (key) options.headers.authorization = `Bearer ${key}`;
   if (body !== undefined) {
     Object.assign(options, { method: "POST", body: JSON.stringify(body) });
     options.headers["content-type"] = "application/json";
@@ -86,7 +87,8 @@ async function ask(path, body) {
   } catch (error) {
     throw new Error(error.name === "TimeoutError" ? "no answer in 8 s" : "cannot be reached");
   }
-  if (response.status === 401) byId("key-form").hidden = false;
+  // A request that was under way when the user gave a key says nothing about that key.
+  if (response.status === 401 && key === apiKey) byId("key-form").hidden = false;
   const answer = await response.json().catch(() => null);
   if (!response.ok && answer?.error) {
     throw new Error(`${answer.error.field}: ${answer.error.reason}`);

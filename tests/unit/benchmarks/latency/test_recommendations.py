@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -54,9 +55,18 @@ def test_figures_are_quantiles_and_a_failure_is_one() -> None:
 
 
 def test_the_time_of_processes_grows_and_those_that_have_ended_have_none() -> None:
-    before = core_time([os.getpid()])
-    assert sum(range(3_000_000)) > 0
-    after = core_time([os.getpid()])
+    # Of a process without other threads: a thread that ends takes its time with it.
+    work = "print(flush=True); input(); print(sum(range(3_000_000)), flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", work], stdin=pipe, stdout=pipe, text=True) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        found = list[CoreTime]()
+        for _ in range(2):
+            one.stdout.readline()
+            found.append(core_time([one.pid]))
+            print(file=one.stdin, flush=True)
+    before, after = found
     assert after.ran_s > before.ran_s
     assert after.waited_s >= before.waited_s
     assert core_time([2**22 + 1]) == (0.0, 0.0)

@@ -229,8 +229,12 @@ def test_context_and_crosses_that_name_nothing_are_refused(
         InputEncoder([plan], stream, context, crosses)
 
 
+class ItemSale(Behaviour, kw_only=True):
+    item_id: int
+
+
 catalogue = Entity("item", key="item_id")
-item_events = Stream("sales", id="event_id", time="ts", key=catalogue, schema=Behaviour)
+item_events = Stream("sales", id="event_id", time="ts", key=catalogue, schema=ItemSale)
 
 
 class Popularity(FeatureView):

@@ -231,8 +231,12 @@ def test_a_row_of_another_size_is_not_read() -> None:
         served.freshness("user", [b"x" * 16])
 
 
+class ItemSale(Behaviour, kw_only=True):
+    item_id: int
+
+
 catalogue = Entity("item", key="item_id")
-sales = Stream("sales", id="event_id", time="ts", key=catalogue, schema=Behaviour)
+sales = Stream("sales", id="event_id", time="ts", key=catalogue, schema=ItemSale)
 
 
 class Popularity(FeatureView):
