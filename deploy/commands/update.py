@@ -18,6 +18,8 @@ from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutc
 
 # Seconds between two looks whether the run has finished.
 _POLL_S = 0.1
+# Seconds for an update: each replica in turn loads the code, the weights and the catalogue.
+LONGEST_S = 1_800.0
 
 
 def run_update(
@@ -26,7 +28,7 @@ def run_update(
     """Ask the run of the pipeline in `file`, and print the outcome; exits with 1 or 2 if refused.
 
     Raises ConfigError where the file is wrong or no such run is found, and Unavailable when the run
-    ends meanwhile.
+    ends meanwhile, or says nothing for `LONGEST_S` seconds.
     """
     pipeline = PipelineFile.read(file).load()
     folder = settings.state_folder(pipeline.name)
@@ -77,4 +79,7 @@ def _outcome(folder: Path, asked_s: float, sleep: Callable[[float], object]) -> 
             return outcome
         if not running:
             raise Unavailable("the run", "it has ended before its replicas were updated")
+        if time.monotonic() - asked_s > LONGEST_S:
+            waited = f"nothing is known of the update after {LONGEST_S:,.0f} s"
+            raise Unavailable("the run", f"{waited}: its console says how far it is")
         sleep(_POLL_S)

@@ -14,6 +14,7 @@ from mistakes import RIGHT
 
 from freshrank.actors.errors import ConfigError, Unavailable
 from freshrank.actors.snapshots.disk import Disk
+from freshrank.deploy.commands import update
 from freshrank.deploy.commands.update import run_update
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome, UpdateRefusal
@@ -107,6 +108,15 @@ def test_what_an_update_before_has_become_is_no_answer(
 def test_a_run_that_ends_meanwhile_is_an_error(run: Run) -> None:
     run.asked = run.end
     with pytest.raises(Unavailable, match="ended before its replicas were updated"):
+        run_update(FILE, Settings(), never)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_run_that_says_nothing_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(update, "LONGEST_S", 0.0)
+    with pytest.raises(Unavailable, match="nothing is known of the update"):
         run_update(FILE, Settings(), never)
 
 
