@@ -65,14 +65,14 @@ class RayProcesses:
 
     @property
     def lost(self) -> str:
-        """What is to be said of the run when one of them has ended."""
+        """The message for the user when a needed process has ended."""
         return (
             f"ray: {self.ended}, and without it no process of the run can be replaced. Start "
             "again: the run continues from its state."
         )
 
     def start_again(self) -> None:
-        """Raise DependencyLost: a new one would not know the processes of the old one."""
+        """Raise DependencyLost: a new process would not know what belonged to the old."""
         raise DependencyLost(self.lost)
 
     def forget(self) -> None:
@@ -130,12 +130,12 @@ def adopt_orphans() -> None:
 def reap_orphans() -> None:
     """Reap the adopted processes that have ended.
 
-    They are told by their session, which is that of the node manager: what this process has started
-    itself is in its own session or leads another, and is left to whoever waits for its exit status.
+    Their session is that of the node manager: what this process has started itself is in its own
+    session or leads another, and its exit status is for the caller that started it.
     """
     own = os.getsid(0)
     for child in psutil.Process().children():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else was sooner
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it is reaped already
             if os.getsid(child.pid) not in (own, child.pid):
                 os.waitpid(child.pid, os.WNOHANG)
 
