@@ -23,6 +23,10 @@ class _Moment(NamedTuple):
     counters: Mapping[str, int]
     topics: Mapping[str, TopicCounts]
 
+    def of(self, topic: str) -> TopicCounts:
+        """The counts of a topic; of a topic without records, zeros."""
+        return self.topics.get(topic, TopicCounts())
+
 
 class ShareWatch:
     """Compares a shard's counters of now with those of a minute ago.
@@ -89,8 +93,7 @@ def _dead_topics(counter: str, now: _Moment, then: _Moment) -> str:
     topics = [
         topic
         for topic, counts in now.topics.items()
-        for before in [then.topics.get(topic, TopicCounts())]
-        if any(counts.dead[kind] > before.dead[kind] for kind in kinds)
+        if any(counts.dead[kind] > then.of(topic).dead[kind] for kind in kinds)
     ]
     return ", ".join(f"{topic}.dead" for topic in topics) or "the topic <name>.dead"
 
@@ -99,7 +102,7 @@ def _of_topics(now: _Moment, then: _Moment, told: Collection[str]) -> _Shares:
     """By topic and counter: the shares of a topic's records that are too large."""
     found: _Shares = {}
     for topic, counts in now.topics.items():
-        before = then.topics.get(topic, TopicCounts())
+        before = then.of(topic)
         untold = [kind for kind in counts.dead if COUNTED_BY.get(kind) not in told]
         dead = sum(counts.dead[kind] - before.dead[kind] for kind in untold)
         whole = counts.records - before.records

@@ -255,10 +255,7 @@ class Fields(Mapping[str, Field]):
     def require_mandatory(self, name: str, place: str, *kinds: Kind) -> Field:
         """As `require_own`, where each event has to have a value: of id, time, key."""
         found = self.require_own(name, place, *kinds)
-        if found.optional:
-            raise may_be_none(name, place)
-        if name in self._with_default:
-            raise has_default(name, place)
+        self._require_value(name, found, place)
         if found.boolean:
             raise ConfigError(place, f"the field {name!r} is a bool", "Name a field of str or int.")
         return found
@@ -267,11 +264,16 @@ class Fields(Mapping[str, Field]):
         """The field `name` where it is a mandatory `datetime`. Raises ConfigError where not so."""
         check_name(name, place)
         found = self._moments.get(name)
-        if found is not None and found.optional:
-            raise may_be_none(name, place)
-        if found is not None and name in self._with_default:
-            raise has_default(name, place)
+        if found is not None:
+            self._require_value(name, found, place)
         return found
+
+    def _require_value(self, name: str, found: Field | Moment, place: str) -> None:
+        """Raise ConfigError where an event may lack the field."""
+        if found.optional:
+            raise may_be_none(name, place)
+        if name in self._with_default:
+            raise has_default(name, place)
 
 
 def _choices(described: inspect.Type) -> tuple[str | int, ...]:
