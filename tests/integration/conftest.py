@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_disk import CannotMount, small_disk
+from small_disk import CannotMount, free, small_disk
 from whole_system import WholeSystem
 
 from freshrank.deploy.cluster.ray_environment import prepare
@@ -148,11 +148,12 @@ def one_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | Cannot
 
 
 @pytest.fixture
-def disk(one_disk: Path | CannotMount) -> Path:
-    """The file system of the state of `system`, for tests that fill it up."""
+def disk(one_disk: Path | CannotMount) -> Iterator[Path]:
+    """The file system of the state of `system`, for tests that fill it up; free again after."""
     if isinstance(one_disk, CannotMount):
         pytest.skip(f"no file system can be mounted here: {one_disk}")
-    return one_disk
+    yield one_disk
+    free(one_disk)
 
 
 @pytest.fixture(scope="session")

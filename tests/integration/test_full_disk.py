@@ -41,11 +41,11 @@ def test_a_full_disk_costs_time_alone(system: WholeSystem, disk: Path) -> None:
     # Features, scores and weights go on.
     _, offset = system.event("saver", "order", item=6)
     assert lasting(system.features_with("saver", offset)) == (2.0, {5, 6})
+    version, learner = system.version(), system.process_of("learner")
     answer = system.score("saver", show=SHOW)
     assert (answer["features"]["source"], answer["features"]["offset"]) == ("online", offset)
-    version, learner = system.version(), system.process_of("learner")
     assert system.learn_all() == learned + SHOW
-    assert system.version() > version
+    until(lambda: system.version() > version)
     fill_last_pages(disk / "tensorboard")
     until(lambda: refused(system, disk) and "curves" in health(system)["learner"])
     assert system.process_of("learner") == learner

@@ -63,5 +63,5 @@ def fill(disk: Path) -> None:
 
 
 def free(disk: Path) -> None:
-    """Give all of that back."""
-    (disk / _FILLER).unlink()
+    """Give all of that back, if any was taken."""
+    (disk / _FILLER).unlink(missing_ok=True)
