@@ -13,7 +13,7 @@ from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotEr
 from freshrank.actors.messages import SourceOffsets, Version
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import pack, unpack, unpack_for
+from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner import former_default
 from freshrank.learner.core import Learner
@@ -30,26 +30,26 @@ NAME = "learner"
 class Checkpoint:
     """A consistent copy of a learner's state, which later steps do not change."""
 
-    fingerprint: str
+    made_for: MadeFor
     meta: dict[str, JsonValue]
     arrays: dict[str, NDArray[Any]]
     applied: dict[int, SourceOffsets]
 
     def pieces(self) -> Iterator[Piece]:
         """The file's contents."""
-        return pack(NAME, self.fingerprint, self.meta, self.arrays)
+        return pack(NAME, self.made_for, self.meta, self.arrays)
 
 
-def fingerprint(model: Model, optimizer: Optimizer) -> str:
-    """16 hexadecimal digits of the model on its inputs and the optimiser, which have to match."""
+def made_for(model: Model, optimizer: Optimizer) -> MadeFor:
+    """The model on its inputs and the optimiser."""
     text = f"{weights_fingerprint(model)} {optimizer!r}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return MadeFor(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def readable(model: Model, optimizer: Optimizer) -> tuple[str, ...]:
-    """The fingerprints of the checkpoints that a learner with these goes on from."""
+def readable(model: Model, optimizer: Optimizer) -> tuple[MadeFor, ...]:
+    """What the checkpoints are made for that a learner with these goes on from."""
     former = former_default.former_of(optimizer)
-    return tuple(fingerprint(model, one) for one in (optimizer, former) if one is not None)
+    return tuple(made_for(model, one) for one in (optimizer, former) if one is not None)
 
 
 def unpacked(
@@ -60,10 +60,10 @@ def unpacked(
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
     """
     former = former_default.former_of(optimizer)
-    if former is not None and unpack(payload).fingerprint == fingerprint(model, former):
-        meta, arrays = unpack_for(NAME, fingerprint(model, former), payload)
+    if former is not None and unpack(payload).made_for == made_for(model, former):
+        meta, arrays = unpack_for(NAME, made_for(model, former), payload)
         return meta, former_default.converted(arrays, model)
-    return unpack_for(NAME, fingerprint(model, optimizer), payload)
+    return unpack_for(NAME, made_for(model, optimizer), payload)
 
 
 def take(learner: Learner) -> Checkpoint:
@@ -76,7 +76,7 @@ def take(learner: Learner) -> Checkpoint:
         raise ProgressError("a checkpoint of a learner with pending gradients; step before")
     table = learner.weights.table
     return Checkpoint(
-        fingerprint=fingerprint(learner.model, learner.optimizer),
+        made_for=made_for(learner.model, learner.optimizer),
         meta={
             "version": str(learner.version),
             "total_steps": learner.trained.total_steps,

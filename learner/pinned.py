@@ -8,7 +8,7 @@ import numpy as np
 
 from freshrank.actors.messages import Delta, Version
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack_for
 from freshrank.learner import checkpoints
 from freshrank.learner.models.base import Model, weights_fingerprint
 from freshrank.learner.optimizers.averaged import Averaged
@@ -39,7 +39,7 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
     meta = {"version": meta["version"], "applied": meta["applied"]}
     return pack(
         KIND,
-        weights_fingerprint(model),
+        MadeFor(weights_fingerprint(model)),
         meta,
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},
     )
@@ -50,7 +50,7 @@ def pinned_weights(payload: bytes | bytearray, model: Model) -> ModelWeights:
 
     Raises DefinitionChanged when it was made for another model or inputs, and SnapshotError.
     """
-    meta, arrays = unpack_for(KIND, weights_fingerprint(model), payload)
+    meta, arrays = unpack_for(KIND, MadeFor(weights_fingerprint(model)), payload)
     order = np.argsort(arrays["keys"], kind="stable")
     weights = ModelWeights(model)
     weights.apply(

@@ -28,6 +28,11 @@ class InputLayout:
     """Of the numbers, by the learner; a missing one that it fills or buckets is NaN."""
     favourable: tuple[str, ...] = field(default=(), repr=False)
     """Those of `dense` of which more is known to speak for a label (`first_weights`)."""
+    meanings: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """What each of `dense`, then each of `fields`, is made of: where it changes, what was learned
+    of the input is about something else. Empty: their names tell."""
+    absent: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """The values of `dense` in a row that does not carry them. Empty: 0 for all."""
 
     @property
     def id_width(self) -> int:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -55,13 +55,39 @@ _TYPES: dict[str, np.dtype[Any]] = {
 _TYPE_NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
+class MadeFor(NamedTuple):
+    """The definitions that a file was made for."""
+
+    fingerprint: str
+    """Differs where anything differs that the file depends on."""
+    basis: str = ""
+    """Of what has to be equal for the file to be carried over to other definitions: columns may
+    come and go, for instance, and a partitioner may not. "": it is never carried over."""
+
+    def carries_over(self, now: MadeFor) -> bool:
+        """Whether the file can be used where the definitions are those of `now`.
+
+        >>> MadeFor("a1", "b1").carries_over(MadeFor("a2", "b1"))
+        True
+        >>> MadeFor("a1").carries_over(MadeFor("a1")), MadeFor("a1").carries_over(MadeFor("a2"))
+        (True, False)
+        """
+        same_basis = bool(self.basis) and self.basis == now.basis
+        return same_basis or self.fingerprint == now.fingerprint
+
+
 class _Mark(msgspec.Struct, frozen=True):
-    """The part of the header that Freshrank writes: kind, format and fingerprint of the file."""
+    """The part of the header that Freshrank writes: kind, format and definitions of the file."""
 
     kind: str
     format: int
     fingerprint: str
     meta: msgspec.Raw
+    basis: str = ""
+
+    @property
+    def made_for(self) -> MadeFor:
+        return MadeFor(self.fingerprint, self.basis)
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -76,14 +102,14 @@ class Contents:
 
     kind: str
     format: int
-    fingerprint: str
+    made_for: MadeFor
     meta: dict[str, Any]
     arrays: dict[str, Array]
     """Writable views of a single buffer, which lives as long as any of them."""
 
 
 def pack(
-    kind: str, fingerprint: str, meta: Mapping[str, JsonValue], arrays: Arrays
+    kind: str, made_for: MadeFor, meta: Mapping[str, JsonValue], arrays: Arrays
 ) -> Iterator[Piece]:
     """The contents of a file, piece by piece; no large array is copied.
 
@@ -91,8 +117,8 @@ def pack(
     ----------
     kind
         The kind of state: ``"partition"`` or ``"learner"``.
-    fingerprint
-        Of the definitions: a reader with other definitions refuses the file.
+    made_for
+        The definitions: a reader refuses the file where it does not carry over to its own.
     meta
         Counts, offsets and the like, as plain JSON.
     arrays
@@ -100,7 +126,13 @@ def pack(
     """
     # Wide types first: then each array begins at a multiple of its width.
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    mark = _Mark(kind, FORMAT, fingerprint, msgspec.Raw(json.dumps(meta).encode()))
+    mark = _Mark(
+        kind,
+        FORMAT,
+        made_for.fingerprint,
+        msgspec.Raw(json.dumps(meta).encode()),
+        made_for.basis,
+    )
     header: dict[str, Any] = {"__metadata__": {_HEADER_KEY: msgspec.json.encode(mark).decode()}}
     begin = 0
     for name in names:
@@ -148,26 +180,27 @@ def unpack(payload: bytes | bytearray) -> Contents:
         meta = json.loads(bytes(mark.meta))
     except (ValueError, KeyError) as error:
         raise SnapshotError(f"not a Freshrank file: {error}") from error
-    return Contents(mark.kind, mark.format, mark.fingerprint, meta, arrays)
+    return Contents(mark.kind, mark.format, mark.made_for, meta, arrays)
 
 
 def unpack_for(
-    kind: str, fingerprint: str, payload: bytes | bytearray
+    kind: str, made_for: MadeFor, payload: bytes | bytearray
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The (meta, arrays) of a file of this kind, made for these definitions.
+    """The (meta, arrays) of a file of this kind that carries over to these definitions.
 
-    Raises DefinitionChanged when only the fingerprint differs, and SnapshotError as `unpack`, or
-    if the file is of another kind.
+    Raises DefinitionChanged when it does not, and SnapshotError as `unpack`, or if the file is of
+    another kind.
     """
     found = unpack(payload)
     _check_kind(found.kind, kind)
-    if found.fingerprint != fingerprint:
-        raise DefinitionChanged(f"made for definitions {found.fingerprint}, not {fingerprint}")
+    if not found.made_for.carries_over(made_for):
+        was, now = found.made_for.fingerprint, made_for.fingerprint
+        raise DefinitionChanged(f"made for definitions {was}, not {now}")
     return found.meta, found.arrays
 
 
-def made_for(kind: str, path: Path) -> str:
-    """Read the fingerprint in the header of a file of this kind, and not the arrays after it.
+def read_header(kind: str, path: Path) -> tuple[MadeFor, dict[str, Any]]:
+    """Read what a file of this kind was made for, and its meta, without the arrays after them.
 
     Raises SnapshotError when the header cannot be read, or is of another kind or format.
     """
@@ -181,7 +214,7 @@ def made_for(kind: str, path: Path) -> str:
     mark, _, _ = _read_header(bytearray(length + header))
     _check_format(mark)
     _check_kind(mark.kind, kind)
-    return mark.fingerprint
+    return mark.made_for, json.loads(bytes(mark.meta))
 
 
 def _check_format(mark: _Mark) -> None:

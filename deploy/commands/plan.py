@@ -10,9 +10,9 @@ import typer
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.config.settings import EMBEDDED, Settings
+from freshrank.deploy.pipelines.checks.stream_checks import time_notes
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.pipelines.stream_checks import time_notes
 from freshrank.deploy.state.folder_lock import holder
 from freshrank.deploy.state.folders import LEARNER
 from freshrank.deploy.state.inspect import StateFile, inspect_state, newest_first

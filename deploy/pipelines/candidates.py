@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from freshrank.actors.connectors import Connectors
 from freshrank.actors.errors import ConfigError
-from freshrank.deploy.pipelines.compound_checks import check_compound_view
+from freshrank.deploy.pipelines.checks.compound_checks import check_compound_view
+from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.partition.spec import PartitionSpec
@@ -176,13 +176,6 @@ def plans_beside(plans: Sequence[FeaturePlan], label: Joined | Labelled) -> Sequ
     return [] if isinstance(label, Joined) else [one for plan in plans for one in plan.tables]
 
 
-def candidate_fingerprint(plan: FeaturePlan) -> str:
-    """16 hex digits of all that the snapshots of the plan's entity depend on."""
-    parts = [plan.fingerprint, *(rows.source.placed_by for rows in plan.row_plans)]
-    parts += [f"rekeyed {one.source.topic}" for one in plan.tables if one.source.owner_rekeyed]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
 def features_only(plan: FeaturePlan, settings: ShardSettings) -> PartitionSpec:
     """Make the specification of partitions of the plan's entity from which nothing is learned."""
     return PartitionSpec(
@@ -190,7 +183,7 @@ def features_only(plan: FeaturePlan, settings: ShardSettings) -> PartitionSpec:
         encoder=InputEncoder([plan], plan.row_plans[0].source, [], []),
         label=None,
         impressions_topic=None,
-        fingerprint=candidate_fingerprint(plan),
+        made_for=candidates_made_for(plan),
         settings=settings,
     )
 

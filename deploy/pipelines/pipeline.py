@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -13,27 +12,29 @@ from freshrank.actors.errors import ConfigError
 from freshrank.actors.inputs.cleaning import Cleaning
 from freshrank.actors.kernels.partitioner import Partitioner
 from freshrank.actors.protocols import JsonValue
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.deploy.pipelines.candidates import (
     candidate_plans,
     check_candidate_views,
     check_tables,
     plans_beside,
 )
-from freshrank.deploy.pipelines.context_checks import check_context, check_relative
-from freshrank.deploy.pipelines.declared_kinds import check_kinds
-from freshrank.deploy.pipelines.experiments import check_experiments, check_uncertainty
-from freshrank.deploy.pipelines.model_checks import (
+from freshrank.deploy.pipelines.checks.context_checks import check_context, check_relative
+from freshrank.deploy.pipelines.checks.model_checks import (
     check_learned,
     check_target,
     fitted,
 )
-from freshrank.deploy.pipelines.retrieval import retrieval_plan
-from freshrank.deploy.pipelines.stream_checks import (
+from freshrank.deploy.pipelines.checks.stream_checks import (
     check_streams,
     check_views,
     declared_streams,
     time_notes,
 )
+from freshrank.deploy.pipelines.declared_kinds import check_kinds
+from freshrank.deploy.pipelines.experiments import check_experiments, check_uncertainty
+from freshrank.deploy.pipelines.made_for import shards_made_for
+from freshrank.deploy.pipelines.retrieval import retrieval_plan
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry, SourceWeight
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -263,15 +264,9 @@ class Pipeline:
         return streams | {table.topic: table.placed_by for table in self.tables} | impressions
 
     @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits of all that the shards' snapshots depend on."""
-        parts = [self.plan.fingerprint, self.encoder.fingerprint, repr(self.label)]
-        # All of murmur2 is what fingerprints were made of before there were others.
-        placed_by = [stream.placed_by for stream in self.streams]
-        if set(placed_by) != {Partitioner.MURMUR2}:
-            parts += placed_by if self.joined is None else [*placed_by, self.stream.placed_by]
-        parts += [f"rekeyed {stream.topic}" for stream in self.streams if stream.rekeyed]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    def made_for(self) -> MadeFor:
+        """What the shards' snapshots are made for."""
+        return shards_made_for(self.plan, self.encoder, self.label, self.streams)
 
     def spec(self, settings: ShardSettings, state: str = "") -> PartitionSpec:
         """Make the specification of a partition's state, for the shards; `state` is its id."""
@@ -280,7 +275,7 @@ class Pipeline:
             encoder=self.encoder,
             label=self.label,
             impressions_topic=self.impressions_topic if self.joined else None,
-            fingerprint=self.fingerprint,
+            made_for=self.made_for,
             settings=settings,
             beside=plans_beside(self.candidate_plans, self.label),
             state=state,

@@ -20,7 +20,7 @@ from freshrank.deploy.cluster.cluster_spec import ClusterSpec
 from freshrank.deploy.config import memory_budget
 from freshrank.deploy.config.memory_budget import Memory
 from freshrank.deploy.config.settings import Settings
-from freshrank.deploy.pipelines.candidates import candidate_fingerprint
+from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.pinned_weights import keep_pinned
@@ -187,7 +187,10 @@ def _of_pipeline(before: Pipeline, now: Pipeline) -> Iterator[str]:
 def _shared(pipeline: Pipeline) -> list[str]:
     """All else that shards, the learner and replicas have to agree on."""
     return [
-        pipeline.fingerprint,
+        pipeline.made_for.fingerprint,
         *(f"{stream.topic} {stream.partitioner}" for stream in pipeline.streams),
-        *(f"{one.entity.name} {candidate_fingerprint(one)}" for one in pipeline.candidate_plans),
+        *(
+            f"{one.entity.name} {candidates_made_for(one).fingerprint}"
+            for one in pipeline.candidate_plans
+        ),
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from freshrank.actors.errors import ConfigError, SnapshotError
-from freshrank.actors.snapshots.file_format import made_for
-from freshrank.deploy.pipelines.candidates import candidate_fingerprint
+from freshrank.actors.snapshots.file_format import MadeFor, read_header
+from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.state.inspect import newest_first
@@ -53,11 +53,13 @@ def _of_learning(folder: Path, pipeline: Pipeline) -> Iterator[_Changed]:
     """Changes of what the learner or its examples are made of: both folders fit one another."""
     learner = checkpoints.readable(pipeline.bound_model, pipeline.optimizer)
     for name, kind, readable, what in (
-        (SHARDS, SNAPSHOT_KIND, (pipeline.fingerprint,), "features, inputs, label or partitioner"),
+        (SHARDS, SNAPSHOT_KIND, (pipeline.made_for,), "features, inputs, label or partitioner"),
         (LEARNER, checkpoints.NAME, learner, "model or optimiser"),
     ):
-        made = {_newest_made_for(kind, files) for files in newest_first(folder / name)}
-        if made - {None, *readable}:
+        made = {
+            one for files in newest_first(folder / name) for one in _newest_made_for(kind, files)
+        }
+        if _refused(made, readable):
             yield _Changed(what, (SHARDS, LEARNER))
 
 
@@ -65,14 +67,23 @@ def _of_candidates(folder: Path, pipeline: Pipeline) -> Iterator[_Changed]:
     """Changes of the features of entities that candidates name."""
     for plan in pipeline.candidate_plans:
         name = f"{ENTITIES}/{plan.entity.name}"
-        made = {_newest_made_for(SNAPSHOT_KIND, files) for files in newest_first(folder / name)}
-        if made - {None, candidate_fingerprint(plan)} and not plan.rebuilds:
+        made = {
+            one
+            for files in newest_first(folder / name)
+            for one in _newest_made_for(SNAPSHOT_KIND, files)
+        }
+        if _refused(made, (candidates_made_for(plan),)) and not plan.rebuilds:
             yield _Changed(f"features of {plan.entity.name!r}", (name,))
 
 
-def _newest_made_for(kind: str, files: Sequence[Path]) -> str | None:
-    """The fingerprint of the newest readable file of a kind; None: there is none."""
+def _refused(made: Iterable[MadeFor], readable: Sequence[MadeFor]) -> bool:
+    """Whether one of these files carries over to none of these definitions."""
+    return not all(any(one.carries_over(now) for now in readable) for one in made)
+
+
+def _newest_made_for(kind: str, files: Sequence[Path]) -> Iterator[MadeFor]:
+    """What the newest readable file of a kind was made for, if there is one."""
     for path in files:
         with contextlib.suppress(SnapshotError):  # a start skips it too, and logs that
-            return made_for(kind, path)
-    return None
+            yield read_header(kind, path)[0]
+            return

@@ -129,7 +129,7 @@ def _described(file: StateFile, contents: Contents) -> StateFile:
         file,
         kind=contents.kind,
         format=contents.format,
-        fingerprint=contents.fingerprint,
+        fingerprint=contents.made_for.fingerprint,
         partition=meta.get("partition"),
         version=meta.get("version"),
         offsets=meta.get("offsets", meta.get("cut")),

@@ -85,6 +85,16 @@ def source_weights(context: Sequence[ContextEntry]) -> tuple[str, ...]:
     return tuple(given.name for given in context if isinstance(given, SourceWeight))
 
 
+def declared(context: Sequence[ContextEntry]) -> dict[str, object]:
+    """By name of an input: the entry of a context, a number as the field that it is."""
+    return {
+        given if isinstance(given, str) else given.name: (
+            given.of if isinstance(given, NumberOf) else given
+        )
+        for given in context
+    }
+
+
 def context_fields(stream: RowSource, wanted: Sequence[ContextEntry]) -> list[Field]:
     """The field of each entry; those that candidates carry are fields of `stream`.
 

@@ -100,3 +100,12 @@ def routes(sides: tuple[_Sides, _Sides, _Sides], part: range) -> tuple[Ints, Int
 def _within(sources: _Sides, part: range) -> Ints:
     found = [(part.index(source), column) for column, source in sources.items() if source in part]
     return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def check_names(names: Sequence[str], kind: str = "id") -> None:
+    """Raise ConfigError where two inputs of a `kind` have one name."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigError(
+                "context", f"two {kind} inputs are called {name!r}", "Rename the feature."
+            )

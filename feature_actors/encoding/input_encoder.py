@@ -8,21 +8,27 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
-from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.hashing import mix_columns, mix_thirds
-from freshrank.actors.messages import Doubles, InputLayout, Inputs, Ints
+from freshrank.actors.messages import Doubles, IdField, InputLayout, Inputs, Ints
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.encoding.cleaned_numbers import CleanedNumbers
 from freshrank.feature_actors.encoding.context_entries import (
     ContextEntry,
     context_fields,
+    declared,
     source_weights,
     table_fields,
 )
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
 from freshrank.feature_actors.encoding.entries.made_columns import MadeColumns
+from freshrank.feature_actors.encoding.entries.meanings import InputMeanings
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
-from freshrank.feature_actors.encoding.id_inputs import crossed_inputs, plain_inputs, routes
+from freshrank.feature_actors.encoding.id_inputs import (
+    check_names,
+    crossed_inputs,
+    plain_inputs,
+    routes,
+)
 from freshrank.feature_actors.encoding.input_ids import salts_of
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Kind
@@ -118,17 +124,31 @@ class InputEncoder:
         plain = plain_inputs(sources, self.cleaned.bucketed)
         crossed = crossed_inputs(plain, crosses)
         buckets = [one.input for one in self.cleaned.bucketed]
-        _check_names([*sources, *buckets, *(one.name for one in crossed)])
+        check_names([*sources, *buckets, *(one.name for one in crossed)])
         self.crosses: Mapping[str, Sequence[str]] = {"_x_".join(one): one for one in crosses}
         """By name of an id field: the two or three inputs whose values it combines."""
         inputs = [*plain.values(), *crossed]
         id_fields = tuple(one.field for one in inputs)
-        self.layout = InputLayout(dense, id_fields, self.cleaned.declared, source_weights(wanted))
+        self.layout = self._layout(dense, id_fields, wanted)
         columns = [column for one in inputs for column in one.columns]
         self._route(columns, self._matches)
         self._salts = salts_of({field.name: field.width for field in id_fields})
         self.fingerprint = self._fingerprint([column for column in columns if len(column) > 1])
         """16 hex digits: equal for encoders whose inputs mean the same."""
+
+    def _layout(
+        self, dense: tuple[str, ...], fields: tuple[IdField, ...], wanted: Sequence[ContextEntry]
+    ) -> InputLayout:
+        cleaning, entries = self.cleaned.declared, declared(wanted)
+        derived = self.derived.names
+        made_of = InputMeanings(self._tables, entries, self.kinds, derived, cleaning)
+        names, buckets = [field.name for field in fields], self.cleaned.numbers
+        meanings = (
+            *made_of.numbers(dense, self.matches),
+            *made_of.ids(names, self.crosses, buckets),
+        )
+        weights, absent = source_weights(wanted), made_of.absent(dense)
+        return InputLayout(dense, fields, cleaning, weights, meanings, absent)
 
     def _fingerprint(self, crossed: Sequence[tuple[int, ...]]) -> str:
         """Of the inputs, the sources of `crossed` columns, and what is told where it is missing."""
@@ -218,13 +238,13 @@ class InputEncoder:
         """How many dense inputs there are before the derived ones, and the names of all."""
         tables = [table.columns for table in self._tables]
         features = [name for names in tables for name in names]
-        _check_names(features, "numeric")
+        check_names(features, "numeric")
         parts = [*tables, self._number_names]
         self.derived = DerivedNumbers(wanted, parts)
         """Those that are made of other numbers, after all others."""
         matches = [match.name for match in self._matches]
         names = (*features, *self._number_names, *matches, *self.derived.names)
-        _check_names(names, "numeric")
+        check_names(names, "numeric")
         self.cleaned = CleanedNumbers(wanted.cleaning, parts, names)
         """Those that the learner cleans."""
         return len(names) - len(self.derived.names), names
@@ -235,7 +255,7 @@ class InputEncoder:
         begin = 0
         for bag in (bag for table in self._tables for bag in table.layout.bags):
             if bag.learned:
-                _check_names([*columns, bag.field.name])
+                check_names([*columns, bag.field.name])
                 columns[bag.field.name] = list(range(begin, begin + bag.field.width))
             begin += bag.field.width
         return columns
@@ -280,11 +300,3 @@ class InputEncoder:
             dense, begin = dense + len(table.columns), end
         filled = routes((left, right, third), range(-1, -1 - len(self._id_names), -1))
         self._columns.append(_Columns(dense, *filled, np.zeros((0, 4), dtype=np.int64)))
-
-
-def _check_names(names: Sequence[str], kind: str = "id") -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise ConfigError(
-                "context", f"two {kind} inputs are called {name!r}", "Rename the feature."
-            )

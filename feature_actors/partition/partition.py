@@ -218,7 +218,7 @@ class PartitionState:
             },
             "counters": asdict(self.counters),
         }
-        return Snapshot(self.offsets, self.spec.fingerprint, meta, parts, self._copy_rows)
+        return Snapshot(self.offsets, self.spec.made_for, meta, parts, self._copy_rows)
 
     @classmethod
     def restore(
@@ -229,7 +229,7 @@ class PartitionState:
         partitions: int = 1,
     ) -> PartitionState:
         """The state that a snapshot's file holds. Raises SnapshotError, DefinitionChanged."""
-        meta, arrays = unpack_for(SNAPSHOT_KIND, spec.fingerprint, payload)
+        meta, arrays = unpack_for(SNAPSHOT_KIND, spec.made_for, payload)
         if meta["partition"] != partition:
             raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
         meta = with_topics(meta, spec)

@@ -9,7 +9,7 @@ from typing import Any
 from freshrank.actors.messages import SourceOffsets
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import Array, pack
+from freshrank.actors.snapshots.file_format import Array, MadeFor, pack
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.partition.spec import PartitionSpec
 
@@ -21,8 +21,8 @@ class Snapshot:
     """Whole once `copy_rows` has returned True; from then on independent of the state."""
 
     offsets: SourceOffsets
-    fingerprint: str
-    """Of the definitions."""
+    made_for: MadeFor
+    """The definitions."""
     meta: Mapping[str, JsonValue]
     parts: Mapping[str, StateView]
     copy_rows: Callable[[int | None], bool]
@@ -30,7 +30,7 @@ class Snapshot:
 
     def pieces(self) -> Iterator[Piece]:
         """The file, when it is whole. This may run in another thread."""
-        return pack(SNAPSHOT_KIND, self.fingerprint, self.meta, self._arrays())
+        return pack(SNAPSHOT_KIND, self.made_for, self.meta, self._arrays())
 
     def _arrays(self) -> dict[str, Array]:
         made = {part: frozen() for part, frozen in self.parts.items()}

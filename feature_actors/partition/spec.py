@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from freshrank.actors.messages import Ids
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.encoding.input_ids import plain_ids
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -27,8 +28,8 @@ class PartitionSpec:
     """None: features only, nothing is learned."""
     impressions_topic: str | None
     """With `Joined`: where replicas log what they served."""
-    fingerprint: str
-    """Of all definitions: snapshots made for others are refused."""
+    made_for: MadeFor
+    """All definitions: snapshots that do not carry over to them are refused."""
     settings: ShardSettings
     first_claim: int = 0
     """The online store's number of partition 0: the partitions of each entity have their own."""

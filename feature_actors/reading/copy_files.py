@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import pack, unpack_for
+from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.reading.record_copies import CopyProgress
 from freshrank.feature_actors.streams.copies.origin import generation_of
@@ -71,9 +71,9 @@ class CopyFiles:
         return CopyProgress.nothing(self._partitions)
 
 
-def made_for(stream: Stream, state: str) -> str:
+def made_for(stream: Stream, state: str) -> MadeFor:
     """What the files of a stream's copies for a state are made for."""
-    return f"{stream.log_topic} {generation_of(state):016x}"
+    return MadeFor(f"{stream.log_topic} {generation_of(state):016x}")
 
 
 def progress_name(stream: Stream, partition: int) -> str:
@@ -81,7 +81,7 @@ def progress_name(stream: Stream, partition: int) -> str:
     return f"{stream.topic}-{partition}"
 
 
-def packed(made: str, partition: int, at: CopyProgress) -> Iterator[Piece]:
+def packed(made: MadeFor, partition: int, at: CopyProgress) -> Iterator[Piece]:
     """Such a file (`made_for`), which says that a source partition is copied up to `at`."""
     meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}
     return pack(KIND, made, meta, {"previous": at.previous.copy()})

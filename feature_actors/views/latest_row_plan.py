@@ -14,7 +14,7 @@ from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.fields import Field, Kind
 from freshrank.feature_actors.streams.stream import Entity
 from freshrank.feature_actors.streams.table import Table
-from freshrank.feature_actors.views.row_plan import RowPlan
+from freshrank.feature_actors.views.row_plan import RowColumn, RowPlan
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1
@@ -35,6 +35,10 @@ class LatestRowPlan(RowPlan):
         }
         """Those of a row, in the order of its words; the entity's key is not among them."""
         self._words = {name: HEADER_WORDS + place for place, name in enumerate(self.fields)}
+        self.columns_of_rows = [
+            RowColumn(name, text, 1)
+            for name, text in zip(self.fields, _typed(self.fields), strict=True)
+        ]
         self.row_words = HEADER_WORDS + len(self.fields)
         self.empty_row: Doubles = np.zeros(self.row_words, dtype=np.float64)
         """float64[words]: the row of an entity that the table does not have."""
@@ -44,6 +48,12 @@ class LatestRowPlan(RowPlan):
                 self.empty_row[self._words[name]] = np.nan
         self.fingerprint = xxhash.xxh64_hexdigest("\n".join(self._canonical()).encode())
         """16 hex digits: equal for tables whose rows mean the same."""
+
+    @property
+    def basis(self) -> str:
+        """See `RowPlan`."""
+        entity, source = self.entity, self.source
+        return f"{entity.name} {entity.key} {source.topic} {source.placed_by}"
 
     @property
     def horizon_ms(self) -> None:

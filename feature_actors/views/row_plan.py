@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -51,6 +52,16 @@ class RowSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RowColumn:
+    """What a row says of one feature or field."""
+
+    name: str
+    definition: str
+    """What its words follow from, in one spelling: columns of equal definitions hold the same."""
+    words: int
+
+
 class RowPlan(ABC):
     """The layout of a row: 8-byte words, of which the first two are the header."""
 
@@ -60,6 +71,8 @@ class RowPlan(ABC):
     """What fills them."""
     fingerprint: str
     """16 hex digits: equal for definitions whose rows mean the same."""
+    columns_of_rows: Sequence[RowColumn]
+    """What the words behind the header hold, in order."""
     row_words: int
     """The number of words."""
     empty_row: Doubles
@@ -69,6 +82,11 @@ class RowPlan(ABC):
     def name(self) -> str:
         """Tells the tables of a partition apart, in snapshots: entity and topic."""
         return f"{self.entity.name}/{self.source.topic}"
+
+    @property
+    @abstractmethod
+    def basis(self) -> str:
+        """What must be equal for rows to be carried over: entity, topic, time, partitioner."""
 
     @property
     def bytes_per_entity(self) -> int:

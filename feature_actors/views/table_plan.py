@@ -9,12 +9,13 @@ import numpy as np
 import xxhash
 
 from freshrank.actors.messages import Doubles, IdField, Ints
+from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.dispatch import read_rows
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
 from freshrank.feature_actors.aggregations.row_layout import Layout, LineInputs, Placed
 from freshrank.feature_actors.streams.stream import Entity, Stream
 from freshrank.feature_actors.views.feature_view import FeatureView
-from freshrank.feature_actors.views.row_plan import WORD_BYTES, RowPlan
+from freshrank.feature_actors.views.row_plan import WORD_BYTES, RowColumn, RowPlan
 
 # Part of every fingerprint: grows when the meaning of a row's words changes.
 _ROW_FORMAT = 1
@@ -44,10 +45,13 @@ class TablePlan(RowPlan):
         stream = views[0].source
         self.source: Stream = stream if stream.key == self.entity else stream.keyed_by(self.entity)
         self.layout = Layout()
+        self.columns_of_rows: list[RowColumn] = []
+        self.definitions: dict[str, str] = {}
+        """By name of a column of numbers, or of a bag: the definition that its values follow."""
         for view in views:
             for name, feature in view.features.items():
                 self.layout.read_each(feature.each(stream.fields, name))
-                feature.lay_out(name, self.layout)
+                self._lay_out(name, feature)
         self.columns: tuple[str, ...] = tuple(self.layout.columns)
         """Names of the numeric features, in the order of `FeatureBlock.values`."""
         self.id_fields: tuple[IdField, ...] = tuple(bag.field for bag in self.layout.bags)
@@ -66,6 +70,30 @@ class TablePlan(RowPlan):
         """float64[words]: the row of an entity without events."""
         self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
         """16 hex digits: equal for definitions whose rows mean the same."""
+
+    @property
+    def basis(self) -> str:
+        """See `RowPlan`."""
+        source = self.source
+        time, rekeyed = source.time_field.canonical, " rekeyed" if source.rekeyed else ""
+        placed = f"{source.placed_by}{rekeyed}"
+        return f"{self.entity.name} {self.entity.key} {source.topic} {time} {placed}"
+
+    def _lay_out(self, name: str, feature: Aggregate) -> None:
+        """Give a feature its place, and note what its words and values follow from."""
+        layout, own = self.layout, Layout()
+        numbers, bags, placed = len(layout.columns), len(layout.bags), len(layout.placed)
+        feature.lay_out(name, layout)
+        feature.lay_out(name, own)
+        fields = self.source.fields.with_elements
+        kinds = [f"{one} {fields[one].kind.value.__name__}" for one in sorted(own.fields_read())]
+        definition = (
+            f"{feature.canonical()} of {', '.join(kinds)}" if kinds else feature.canonical()
+        )
+        words = sum(one.words for one in layout.placed[placed:])
+        self.columns_of_rows.append(RowColumn(name, definition, words))
+        made = [*layout.columns[numbers:], *(bag.field.name for bag in layout.bags[bags:])]
+        self.definitions |= dict.fromkeys(made, definition)
 
     @property
     def horizon_ms(self) -> int | None:

@@ -73,7 +73,7 @@ class Home:
         """Whether each checkpoint, the newest first, has a row of the user's id."""
         (key,) = plain_ids("user", hash_texts([user])).tolist()
         core = assembly.learner(self.pipeline, SETTINGS.learner)
-        made_for = checkpoints.fingerprint(core.model, core.optimizer)
+        made_for = checkpoints.made_for(core.model, core.optimizer)
         found = []
         for kept in self.world.checkpoints.candidates(checkpoints.NAME):
             _, arrays = unpack_for(checkpoints.NAME, made_for, kept.read())

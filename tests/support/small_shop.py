@@ -11,6 +11,7 @@ import numpy as np
 from freshrank import Count, DecayedCount, FeatureView, LastK, Sum, Table, TimeSince, col
 from freshrank.actors.impressions import encode_impression
 from freshrank.actors.records import RecordBatch
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.benchmarks.workloads.impressions import impression_of, without_scores
 from freshrank.feature_actors.connectors.in_memory.log import consecutive_records
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -127,7 +128,7 @@ def spec(
         encoder=InputEncoder([plan], stream, ["item"], []),
         label=label,
         impressions_topic=f"{prefix}shown" if isinstance(label, Joined) else None,
-        fingerprint=f"shop {plan.fingerprint} {label!r}",
+        made_for=MadeFor(f"shop {plan.fingerprint} {label!r}"),
         settings=ShardSettings(
             max_entities_per_partition=max_entities, max_event_ids_per_partition=event_ids
         ),
@@ -178,7 +179,7 @@ def item_spec(
         encoder=InputEncoder([plan], stream, [], []),
         label=None,
         impressions_topic=None,
-        fingerprint=f"items {plan.fingerprint} {stream.log_topic}",
+        made_for=MadeFor(f"items {plan.fingerprint} {stream.log_topic}"),
         settings=ShardSettings(max_entities_per_partition=1_000),
     )
 
@@ -200,7 +201,7 @@ def table_spec(max_entities: int = 1_000) -> PartitionSpec:
         encoder=InputEncoder([plan], catalogue, [], []),
         label=None,
         impressions_topic=None,
-        fingerprint=plan.fingerprint,
+        made_for=MadeFor(plan.fingerprint),
         settings=ShardSettings(max_entities_per_partition=max_entities),
     )
 

@@ -13,7 +13,7 @@ from source_offsets import upto
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
 from freshrank.actors.messages import Version
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.learner.checkpoints import NAME, fingerprint, restore, take
+from freshrank.learner.checkpoints import NAME, made_for, restore, take
 from freshrank.learner.core import Learner
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -183,8 +183,8 @@ def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_us
     store.save(NAME, take(learner).pieces())
     path = Path(store.candidates(NAME)[0].place)
     tried = 0
-    made_for = fingerprint(learner.model, learner.optimizer)
-    for name, payload in damaged(path.read_bytes(), NAME, made_for):
+    definitions = made_for(learner.model, learner.optimizer)
+    for name, payload in damaged(path.read_bytes(), NAME, definitions):
         path.write_bytes(payload)
         resumed = new(SMALL, SGD(0.1))
         found = restore(resumed, store)
@@ -208,7 +208,7 @@ def test_a_checkpoint_from_before_there_were_schedules_goes_on_with_a_constant_r
     feed(first, 0, 3)
     taken = take(first)
     text = f"{SMALL.fingerprint} FTRL(alpha=0.05, beta=1.0, l1=0.0, l2=0.0)"
-    assert taken.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert taken.made_for.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:16]
     meta = {name: value for name, value in taken.meta.items() if name != "learned"}
     arrays = {name: array for name, array in taken.arrays.items() if "errors" not in name}
     older = replace(taken, meta=meta, arrays=arrays)

@@ -8,6 +8,7 @@ from damage import damaged
 from learning import MODELS, examples, inputs
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.learner.checkpoints import take
 from freshrank.learner.core import Learner
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
@@ -57,7 +58,7 @@ def test_weights_of_another_model_are_refused() -> None:
 def test_damaged_weights_are_refused() -> None:
     model = MODELS["logistic regression"]
     file = b"".join(pinned_of(checkpoint(learned(model, SGD(0.01))), model, SGD(0.01)))
-    for what, broken in damaged(file, KIND, model.fingerprint):
+    for what, broken in damaged(file, KIND, MadeFor(model.fingerprint)):
         with pytest.raises(SnapshotError):
             pinned_weights(broken, model)
             raise AssertionError(what)

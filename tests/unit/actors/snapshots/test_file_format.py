@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from freshrank.actors.errors import DefinitionChanged, SnapshotError
 from freshrank.actors.snapshots.disk import Disk, Piece
-from freshrank.actors.snapshots.file_format import Array, made_for, pack, unpack, unpack_for
+from freshrank.actors.snapshots.file_format import (
+    Array,
+    MadeFor,
+    pack,
+    read_header,
+    unpack,
+    unpack_for,
+)
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.actors.snapshots.store import StoredSnapshot
 
@@ -29,7 +36,7 @@ ARRAYS = {
 
 
 def packed(kind: str = "partition", fingerprint: str = "abc") -> bytes:
-    return b"".join(pack(kind, fingerprint, {"cut": [1, 2], "name": "ä"}, ARRAYS))
+    return b"".join(pack(kind, MadeFor(fingerprint), {"cut": [1, 2], "name": "ä"}, ARRAYS))
 
 
 def contents(kept: Iterable[StoredSnapshot]) -> list[bytes]:
@@ -37,7 +44,7 @@ def contents(kept: Iterable[StoredSnapshot]) -> list[bytes]:
 
 
 def test_what_was_packed_comes_back_and_may_be_written_to() -> None:
-    meta, arrays = unpack_for("partition", "abc", packed())
+    meta, arrays = unpack_for("partition", MadeFor("abc"), packed())
     assert meta == {"cut": [1, 2], "name": "ä"}
     assert arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -49,9 +56,8 @@ def test_what_was_packed_comes_back_and_may_be_written_to() -> None:
 
 def test_a_slice_that_is_not_contiguous_is_packed_by_its_values() -> None:
     every_other = np.arange(10, dtype=np.int64)[::2]
-    assert unpack(b"".join(pack("k", "f", {}, {"a": every_other}))).arrays["a"].tolist() == [
-        0, 2, 4, 6, 8,
-    ]  # fmt: skip
+    payload = b"".join(pack("k", MadeFor("f"), {}, {"a": every_other}))
+    assert unpack(payload).arrays["a"].tolist() == [0, 2, 4, 6, 8]
 
 
 def test_any_reader_of_safetensors_opens_the_file(tmp_path: Path) -> None:
@@ -68,10 +74,10 @@ def test_small_arrays_leave_together_and_large_ones_between_them() -> None:
     arrays: dict[str, Array] = {
         f"small {number:03}": np.full((3, 2), number, "<f4") for number in range(500)
     }
-    assert len(list(pack("k", "f", {}, arrays))) == 2, "these and the checksum"
+    assert len(list(pack("k", MadeFor("f"), {}, arrays))) == 2, "these and the checksum"
     arrays |= {"wide": np.arange(9_000.0), "other": np.arange(8_000.0)}
     arrays |= {"apart": np.arange(40, dtype="<i8")[::2], "none": np.empty((0, 3), "<f4")}
-    pieces = list(pack("k", "f", {}, arrays))
+    pieces = list(pack("k", MadeFor("f"), {}, arrays))
     assert len(pieces) == 5 and all(pieces)
     found = unpack(b"".join(pieces)).arrays
     assert found.keys() == arrays.keys()
@@ -81,7 +87,7 @@ def test_small_arrays_leave_together_and_large_ones_between_them() -> None:
 
 def test_large_arrays_leave_in_pieces_that_are_no_copies() -> None:
     large = np.random.default_rng(0).random((3, 1 << 19))
-    pieces = list(pack("k", "f", {}, {"large": large}))
+    pieces = list(pack("k", MadeFor("f"), {}, {"large": large}))
     assert max(map(len, pieces)) == 1 << 22
     views = [np.frombuffer(one, dtype=np.uint8) for one in pieces if isinstance(one, memoryview)]
     assert sum(one.nbytes for one in views if np.shares_memory(one, large)) == large.nbytes
@@ -141,26 +147,26 @@ def test_a_foreign_file_is_refused_as_such(foreign: bytes) -> None:
 
 def test_another_kind_is_refused_by_name() -> None:
     with pytest.raises(SnapshotError, match="'learner' file where 'partition'"):
-        unpack_for("partition", "abc", packed(kind="learner"))
+        unpack_for("partition", MadeFor("abc"), packed(kind="learner"))
 
 
 def test_other_definitions_are_told_from_damage() -> None:
     with pytest.raises(DefinitionChanged, match="made for definitions xyz, not abc"):
-        unpack_for("partition", "abc", packed(fingerprint="xyz"))
+        unpack_for("partition", MadeFor("abc"), packed(fingerprint="xyz"))
 
 
 def test_a_header_alone_tells_the_definitions(tmp_path: Path) -> None:
     path = tmp_path / "a.snapshot"
     path.write_bytes(packed()[: -ARRAYS["rows"].nbytes])
-    assert made_for("partition", path) == "abc"
+    assert read_header("partition", path)[0] == MadeFor("abc")
     with pytest.raises(SnapshotError, match="'partition' file where 'learner'"):
-        made_for("learner", path)
+        read_header("learner", path)
     with pytest.raises(SnapshotError, match="cannot be read"):
-        made_for("partition", tmp_path / "absent")
+        read_header("partition", tmp_path / "absent")
     for length in range(len(packed()) - sum(one.nbytes for one in ARRAYS.values()) - 8):
         path.write_bytes(packed()[:length])
         with pytest.raises(SnapshotError, match="not a Freshrank file"):
-            made_for("partition", path)
+            read_header("partition", path)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ def test_another_format_is_refused(
         unpack(payload)
     (tmp_path / "a").write_bytes(payload)
     with pytest.raises(SnapshotError, match=told):
-        made_for("partition", tmp_path / "a")
+        read_header("partition", tmp_path / "a")
 
 
 def test_the_newest_few_files_are_kept_newest_first(tmp_path: Path) -> None:

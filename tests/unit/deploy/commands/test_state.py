@@ -15,6 +15,7 @@ from source_offsets import upto
 from typer.testing import CliRunner
 
 from freshrank.actors.errors import ConfigError
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.crashes.recorded_stream import users_of
 from freshrank.deploy.commands.state import state_app
@@ -27,7 +28,7 @@ from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.settings import LearnerSettings
 
 # As a pipeline's, which fit into a column.
-MADE = replace(spec(), fingerprint="0123456789abcdef")
+MADE = replace(spec(), made_for=MadeFor("0123456789abcdef"))
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_json_has_all_figures(folder: Path, tmp_path: Path) -> None:
         "problem": None,
         "kind": "partition",
         "format": 4,
-        "fingerprint": MADE.fingerprint,
+        "fingerprint": MADE.made_for.fingerprint,
         "partition": 3,
         "version": None,
         "offsets": {"events": 2, "shown": 2},

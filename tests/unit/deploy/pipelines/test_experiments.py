@@ -174,5 +174,5 @@ def test_experiments_change_no_state() -> None:
             experiment(CONTROL, FRESH, name="placebo"),
         ],
     )
-    assert tried.fingerprint == PIPELINE.fingerprint
+    assert tried.made_for.fingerprint == PIPELINE.made_for.fingerprint
     assert tried.encoder.fingerprint == PIPELINE.encoder.fingerprint

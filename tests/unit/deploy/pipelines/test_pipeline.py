@@ -114,7 +114,7 @@ def test_the_optimizer_may_be_left_out() -> None:
         model=LogisticRegression(),
     )
     assert one.optimizer == DEFAULT_OPTIMIZER
-    before = checkpoints.fingerprint(one.bound_model, FTRL(alpha=0.1))
+    before = checkpoints.made_for(one.bound_model, FTRL(alpha=0.1))
     assert before in checkpoints.readable(one.bound_model, one.optimizer)
 
 
@@ -157,7 +157,7 @@ def test_several_streams_fill_a_table_each() -> None:
 
 def test_one_stream_in_a_list_is_that_stream() -> None:
     listed = pipeline(stream=None, streams=[clicks])
-    assert listed.fingerprint == pipeline().fingerprint
+    assert listed.made_for.fingerprint == pipeline().made_for.fingerprint
     assert listed.stream is clicks
     assert pipeline().streams == (clicks,)
     assert replace(listed, optimizer=Adagrad(0.2)).streams == (clicks,)
@@ -165,8 +165,11 @@ def test_one_stream_in_a_list_is_that_stream() -> None:
 
 def test_the_order_of_views_is_no_order_of_streams() -> None:
     both = pipeline(**BOTH)
-    assert replace(both, features=[Activity, Spending]).fingerprint == both.fingerprint
-    assert both.fingerprint != pipeline().fingerprint
+    assert (
+        replace(both, features=[Activity, Spending]).made_for.fingerprint
+        == both.made_for.fingerprint
+    )
+    assert both.made_for.fingerprint != pipeline().made_for.fingerprint
 
 
 def of_orders(key: str, name: str, kind: type) -> Stream:
@@ -231,7 +234,7 @@ def test_state_of_another_partitioner_is_refused() -> None:
         for stream in (clicks, by_crc32)
     }
     assert of["murmur2"].encoder.fingerprint == of["crc32"].encoder.fingerprint
-    assert of["murmur2"].fingerprint != of["crc32"].fingerprint
+    assert of["murmur2"].made_for.fingerprint != of["crc32"].made_for.fingerprint
     assert of["crc32"].partitioners == {"clicks": "crc32", "shop.impressions": "crc32"}
 
 
@@ -271,14 +274,14 @@ def test_labels_of_the_events_themselves_need_no_impressions() -> None:
 def test_a_label_that_keeps_some_negatives_corrects_the_models_loss() -> None:
     assert pipeline(label=SAMPLED).bound_model.loss == DownSampled(LogLoss(), 0.25)
     assert pipeline(label=SAMPLED, model=DeepFM()).bound_model.loss.negatives_kept == 0.25
-    assert pipeline(label=SAMPLED).fingerprint != pipeline().fingerprint
+    assert pipeline(label=SAMPLED).made_for.fingerprint != pipeline().made_for.fingerprint
 
 
 def test_a_listwise_label_gives_the_model_the_loss_of_a_choice() -> None:
     for model in (LogisticRegression(), DeepFM()):
         of_lists = pipeline(label=LISTWISE, model=model)
         assert of_lists.bound_model.loss == PlackettLuceLoss()
-        assert of_lists.fingerprint != pipeline(model=model).fingerprint
+        assert of_lists.made_for.fingerprint != pipeline(model=model).made_for.fingerprint
         one, other = of_lists.bound_model.fingerprint, pipeline(model=model).bound_model.fingerprint
         assert one != other, "weights that mean something else"
 
@@ -413,25 +416,25 @@ def test_a_table_changes_the_inputs_and_no_state_of_the_events() -> None:
     assert tabled.encoder.layout == own.encoder.layout
     assert tabled.topics == own.topics
     assert tabled.candidate_topics == {"item": ["catalogue"]}
-    assert tabled.fingerprint == own.fingerprint
+    assert tabled.made_for.fingerprint == own.made_for.fingerprint
     assert list(tabled.online_features.context) == ["item"]
     assert "the latest row of 'catalogue' (kind, price)" in tabled.describe()
 
 
 def test_the_fingerprint_tells_definitions_apart_and_not_learning_rates() -> None:
     one = pipeline()
-    assert pipeline().fingerprint == one.fingerprint
-    assert replace(one, optimizer=Adagrad(0.2)).fingerprint == one.fingerprint
+    assert pipeline().made_for.fingerprint == one.made_for.fingerprint
+    assert replace(one, optimizer=Adagrad(0.2)).made_for.fingerprint == one.made_for.fingerprint
     label = Joined(positive=col.kind == "order", on="item", within="20m")
-    assert replace(one, label=label).fingerprint != one.fingerprint
-    assert replace(one, context=["item", "kind"]).fingerprint != one.fingerprint
+    assert replace(one, label=label).made_for.fingerprint != one.made_for.fingerprint
+    assert replace(one, context=["item", "kind"]).made_for.fingerprint != one.made_for.fingerprint
 
 
 def test_a_file_crosses_processes_as_text_and_loads_the_same_there() -> None:
     file = PipelineFile.read(EXAMPLE)
     again = pickle.loads(pickle.dumps(file))
     assert again == file
-    assert again.load().fingerprint == file.load().fingerprint
+    assert again.load().made_for.fingerprint == file.load().made_for.fingerprint
     assert file.load() is file.load()
 
 

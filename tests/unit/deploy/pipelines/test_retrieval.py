@@ -101,7 +101,7 @@ def test_a_source_that_is_learned_is_an_input_and_others_change_nothing() -> Non
     for sources in ([CoVisited("users", learned=False)], [Newest(), Popular("viewed_1h")]):
         unlearned = replace(PIPELINE, candidates=sources)
         assert unlearned.encoder.fingerprint == without.encoder.fingerprint
-        assert unlearned.fingerprint == without.fingerprint
+        assert unlearned.made_for.fingerprint == without.made_for.fingerprint
 
 
 def test_a_list_that_is_not_learned_is_no_input_and_changes_no_row() -> None:

@@ -21,7 +21,7 @@ from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.actors.snapshots.file_format import pack
 from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.deploy.pipelines.candidates import candidate_fingerprint
+from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.folders import ENTITIES, KAFKA, LEARNER, SHARDS
@@ -252,7 +252,7 @@ def test_a_field_that_has_another_type_now_is_refused_though_the_fingerprint_is_
         state.check(retyped("page: int | None = None", "page: int"))
         state.check(retyped("unused: int = 0", 'unused: str = ""'))
         after = retyped("page: int | None", "page: str | None")
-        assert after.fingerprint == before.fingerprint
+        assert after.made_for.fingerprint == before.made_for.fingerprint
         with pytest.raises(ConfigError, match="the field 'page' of 'visits' is str, and was int"):
             state.check(after)
         (tmp_path / "fields.json").unlink()  # a state of the version before
@@ -314,13 +314,13 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def keep(folder: Path, pipeline: Pipeline) -> None:
     """Write what the parts of this pipeline write: headers, and nothing else."""
-    learner = checkpoints.fingerprint(pipeline.bound_model, pipeline.optimizer)
-    for below, name, kind, fingerprint in (
-        (SHARDS, "partition-0", SNAPSHOT_KIND, pipeline.fingerprint),
-        (SHARDS, "partition-1", SNAPSHOT_KIND, pipeline.fingerprint),
+    learner = checkpoints.made_for(pipeline.bound_model, pipeline.optimizer)
+    for below, name, kind, made_for in (
+        (SHARDS, "partition-0", SNAPSHOT_KIND, pipeline.made_for),
+        (SHARDS, "partition-1", SNAPSHOT_KIND, pipeline.made_for),
         (LEARNER, checkpoints.NAME, checkpoints.NAME, learner),
     ):
-        FileSnapshots(folder / below).save(name, pack(kind, fingerprint, {}, {}))
+        FileSnapshots(folder / below).save(name, pack(kind, made_for, {}, {}))
 
 
 class Product(msgspec.Struct):
@@ -384,13 +384,13 @@ def test_features_of_items_that_have_changed_are_refused_and_a_table_is_read_aga
         (shop("5m"), shop("1h"), True),
         (table_only(priced=False), table_only(priced=True), False),
     ):
-        folder = tmp_path / str(refused) / now.fingerprint
+        folder = tmp_path / str(refused) / now.made_for.fingerprint
         state = StateFolder(folder, "apache")
         folder.mkdir(parents=True)
         state.begin(pytest.fail, {}, before)
         (plan,) = before.candidate_plans
         files = FileSnapshots(folder / ENTITIES / "item")
-        files.save("partition-0", pack(SNAPSHOT_KIND, candidate_fingerprint(plan), {}, {}))
+        files.save("partition-0", pack(SNAPSHOT_KIND, candidates_made_for(plan), {}, {}))
         if refused:
             with pytest.raises(ConfigError, match=r"\(features of 'item'\) have changed") as one:
                 state.check(now)

@@ -77,7 +77,7 @@ async def learned(pipeline: Pipeline, log: MemoryLog) -> tuple[str | None, int]:
 
 def test_the_format_of_the_records_changes_no_weight() -> None:
     log = recorded_log(recorded_pipeline(), seconds=60)
-    assert avro_pipeline().fingerprint == recorded_pipeline().fingerprint
+    assert avro_pipeline().made_for.fingerprint == recorded_pipeline().made_for.fingerprint
     wanted = asyncio.run(learned(recorded_pipeline(), log))
     assert wanted[1] > 0
     assert asyncio.run(learned(avro_pipeline(), in_avro(log))) == wanted

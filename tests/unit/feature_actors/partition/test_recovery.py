@@ -12,6 +12,7 @@ from source_offsets import upto
 from freshrank.actors.errors import DefinitionChanged
 from freshrank.actors.messages import Version
 from freshrank.actors.protocols import Progress
+from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import recover
@@ -36,7 +37,7 @@ def test_whatever_became_of_the_newest_file_it_is_named_and_the_one_before_is_us
     path = Path(store.candidates("partition-0")[0].place)
     assert recover(MADE, 0, store, None).state.offsets == upto(5, 0)
     tried = 0
-    for name, payload in damaged(newest, "partition", MADE.fingerprint):
+    for name, payload in damaged(newest, "partition", MADE.made_for):
         path.write_bytes(payload)
         found = recover(MADE, 0, store, None)
         assert packed(found.state) == good, name
@@ -81,7 +82,7 @@ def test_rows_of_another_schema_are_read_again(tmp_path: Path) -> None:
     assert state.counters.table_rows == 1
     store.save("partition-0", [packed(state)])
     assert recover(made, 0, store, None).state.offsets == {"catalogue": 1}
-    found = recover(replace(made, fingerprint="another"), 0, store, None)
+    found = recover(replace(made, made_for=MadeFor("another")), 0, store, None)
     assert found.state.offsets == {}
     (problem,) = found.problems
     assert "made for" in problem

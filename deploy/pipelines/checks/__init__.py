@@ -1,0 +1,1 @@
+"""What pipelines declare, checked against each other: streams, context, models, compound keys."""
