@@ -6,11 +6,12 @@ positive here if and only if the learner learns it as that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.records import RecordBatch
 from freshrank.deploy.history.arrivals import DeadReasons
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -18,6 +19,7 @@ from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.forgettings import NEVER_MS
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import LONG_AGO_MS
+from freshrank.feature_actors.partition.arrival.impression_decoder import ImpressionDecoder
 from freshrank.feature_actors.partition.backpressure import MAX_LABEL_EVENTS, MAX_PENDING_ITEMS
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import label_by_join
@@ -53,8 +55,8 @@ class PartitionJoin:
         self,
         pipeline: Pipeline,
         spec: PartitionSpec,
-        partition: int,
-        partitions: int,
+        placement: Placement,
+        layouts: Mapping[str, KeptLayout],
         rows: Callable[[PartitionJoin], JoinedRows],
     ) -> None:
         label, layout = pipeline.joined, spec.encoder.layout
@@ -69,16 +71,16 @@ class PartitionJoin:
         """By the hash of an entity: the log's time in ms of its last tombstone."""
         plan = spec.plan.tables[0]
         labels = label_by_join(label, self.joiner, plan.source.key.key)
-        placement = Placement(spec.stream.placed_by, partition, partitions)
+        decoder = ImpressionDecoder(spec.encoder, layouts)
         self.events, self.impressions = pipeline.stream.log_topic, pipeline.impressions_topic
         self._sources: dict[str, Source] = {
             self.events: StreamSource(
                 plan, spec, self.counters, placement, labels._replace(forget=self._forget)
             ),
-            self.impressions: ImpressionSource(spec.encoder, self.joiner, self.counters, placement),
+            self.impressions: ImpressionSource(decoder, self.joiner, self.counters, placement),
         }
         self._at = dict.fromkeys(self._sources, 0)
-        self._place = f"partition {partition}, offset {{}}".format
+        self._place = f"partition {placement.partition}, offset {{}}".format
         self.bad_events = DeadReasons()
         self.rejected = dict.fromkeys(self._sources, 0)
         """By topic: records that cannot be used, whatever the reason."""

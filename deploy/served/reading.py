@@ -8,6 +8,7 @@ from typing import TypeAlias
 from freshrank.actors.protocols import EventSource
 from freshrank.deploy.served.partition_join import JoinedRows, PartitionJoin
 from freshrank.deploy.served.topics import ServedLog
+from freshrank.feature_actors.partition.placement import Placement
 
 _POLL_RECORDS = 10_000
 _POLL_S = 0.2
@@ -25,7 +26,8 @@ async def joined_partitions(
     """
     spec = log.pipeline.spec(log.settings.shards, log.state)
     for partition in range(log.partitions):
-        join = PartitionJoin(log.pipeline, spec, partition, log.partitions, rows)
+        placement = Placement(spec.stream.placed_by, partition, log.partitions)
+        join = PartitionJoin(log.pipeline, spec, placement, log.layouts, rows)
         await _PartitionReader(join, partition, log.source(), progress).read()
         yield join
 

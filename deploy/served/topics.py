@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from freshrank.actors.errors import ConfigError, Unavailable
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.protocols import EventSource
 from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.servers.apache_kafka import ApacheKafka
 from freshrank.deploy.servers.kafka_login import known_clients
 from freshrank.deploy.state.folders import KAFKA
+from freshrank.deploy.state.known_layouts import known_layouts
 from freshrank.deploy.state.records import origin_recorded
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.source import KafkaSource
@@ -33,6 +35,8 @@ class ServedLog:
     """The origin of the state that a run keeps: copies of a re-keyed stream belong to it."""
     source: Callable[[], EventSource]
     """Makes readers of the broker, not started yet."""
+    layouts: Mapping[str, KeptLayout] = field(default_factory=dict)
+    """By fingerprint: the input layouts that impressions have had."""
 
 
 @contextlib.contextmanager
@@ -108,7 +112,8 @@ def served_log(pipeline: Pipeline, settings: Settings, kafka: KafkaAccess) -> Se
             "there is none",
             "Read where the run keeps its state, or name it: `state` (FRESHRANK_STATE).",
         )
-    return ServedLog(pipeline, settings, counts[0], state, source_of(kafka))
+    layouts = known_layouts(folder)
+    return ServedLog(pipeline, settings, counts[0], state, source_of(kafka), layouts)
 
 
 def source_of(kafka: KafkaAccess) -> Callable[[], EventSource]:

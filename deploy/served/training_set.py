@@ -58,9 +58,7 @@ class TrainingTally:
         found, label_events = join.counters, join.joiner.unjoined
         told = Counter(
             {
-                "with other features, inputs or types than the pipeline's file": (
-                    found.dead_other_layout
-                ),
+                "with inputs of a layout that the state does not know": (found.dead_other_layout),
                 "in the partition of another entity": found.dead_impression_misplaced,
                 "logged too late": found.dead_shown_late,
             }
@@ -135,7 +133,8 @@ def get_training_set(
     Parameters
     ----------
     pipeline
-        As it served: impressions of other features or inputs are left out, and counted.
+        As it served: impressions of other inputs have those that are the same, where the state
+        knows their layout; else they are left out, and counted.
     kafka
         The broker's address, or ``"apache"``; that of the settings unless given.
     settings

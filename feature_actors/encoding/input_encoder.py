@@ -87,13 +87,12 @@ class InputEncoder:
     stream
         The stream that has the context fields which a candidate carries.
     context
-        The fields that a candidate carries, by their names, those that it takes from its row in a
-        table, and weights of sources.
+        Fields that a candidate carries (names) or takes from a table, and weights of sources.
     crosses
         Pairs and triples of id inputs whose combinations are ids too.
     derived
-        Which numbers have further inputs (whether they are missing, how far they are from the
-        median of the rows, their buckets), and how they are cleaned.
+        Which numbers have further inputs (whether missing, how far from the median of the rows,
+        their buckets), and how they are cleaned.
 
     Raises ConfigError for a context field or a cross that names nothing, or is given twice.
     """
@@ -142,13 +141,11 @@ class InputEncoder:
         cleaning, entries = self.cleaned.declared, declared(wanted)
         derived = self.derived.names
         made_of = InputMeanings(self._tables, entries, self.kinds, derived, cleaning)
-        names, buckets = [field.name for field in fields], self.cleaned.numbers
-        meanings = (
-            *made_of.numbers(dense, self.matches),
-            *made_of.ids(names, self.crosses, buckets),
-        )
-        weights, absent = source_weights(wanted), made_of.absent(dense)
-        return InputLayout(dense, fields, cleaning, weights, meanings, absent)
+        names = [field.name for field in fields]
+        of_ids = made_of.ids(names, self.crosses, self.cleaned.numbers)
+        meanings = (*made_of.numbers(dense, self.matches), *of_ids)
+        absent = made_of.absent(dense)
+        return InputLayout(dense, fields, cleaning, source_weights(wanted), meanings, absent)
 
     def _fingerprint(self, crossed: Sequence[tuple[int, ...]]) -> str:
         """Of the inputs, the sources of `crossed` columns, and what is told where it is missing."""

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from freshrank.actors.messages import Ints
+from freshrank.actors.impressions import ServedRows
+from freshrank.actors.messages import Inputs, Ints
 from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.actors.snapshots.file_format import Array
 from freshrank.actors.snapshots.frozen import StateView
-from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.forgettings import NEVER_MS
 from freshrank.feature_actors.labels.joiner import EARLY_MS, MAX_DELAY_MS, Joiner
-from freshrank.feature_actors.partition.labelling import (
+from freshrank.feature_actors.labels.pair_pool import pairs_of
+from freshrank.feature_actors.partition.arrival.impression_decoder import (
+    ImpressionDecoder,
     ShownItems,
-    decode_impressions,
-    join_impressions,
 )
 from freshrank.feature_actors.partition.outcome import Counters, Outcome
 from freshrank.feature_actors.partition.placement import Placement
@@ -41,9 +41,9 @@ class ImpressionSource:
     """
 
     def __init__(
-        self, encoder: InputEncoder, joiner: Joiner, counters: Counters, placement: Placement
+        self, decoder: ImpressionDecoder, joiner: Joiner, counters: Counters, placement: Placement
     ) -> None:
-        self._encoder = encoder
+        self._decoder = decoder
         self._joiner = joiner
         self._counters = counters
         self._placement = placement
@@ -54,7 +54,7 @@ class ImpressionSource:
         self, batch: RecordBatch, begin: int, end: int, outcome: Outcome
     ) -> list[LabelledRows]:
         """Take the records with ``begin <= offset < end``; gives the examples they complete."""
-        decoded, undecodable = decode_impressions(self._encoder, batch)
+        decoded, undecodable = self._decoder.decode(batch)
         decoded, misplaced = self._without_misplaced(batch, decoded)
         rejected = undecodable + misplaced
         shown_ms, times = self._date(batch, decoded)
@@ -71,9 +71,10 @@ class ImpressionSource:
         # They are learned from, as if they had been read before the tombstone: forget them again.
         again = np.flatnonzero(forgotten_ms != NEVER_MS).tolist()
         outcome.forgotten.extend(shown[place].name for place in again)
-        rows = join_impressions(self._joiner, shown, shown_ms[admitted], self._clock.now_ms)
+        rows = _join(self._joiner, shown, shown_ms[admitted], self._clock.now_ms)
         outcome.dead.extend(sorted(rejected, key=lambda record: record.offset))
         self._counters.impressions += len(shown)
+        self._counters.impressions_carried += sum(one.carried for one in shown)
         self._counters.impressions_outage += int(outage.sum())
         return [] if rows is None else [rows]
 
@@ -133,6 +134,35 @@ class ImpressionSource:
         behind = (delays_ms > _USUAL_DELAY_MS) & (delays_ms <= MAX_DELAY_MS)
         self._counters.shown_behind += int(behind.sum())
         return np.minimum(at_ms, times.log_ms), times
+
+
+def _join(
+    joiner: Joiner, shown: Sequence[ShownItems], shown_ms: Ints, clock_ms: int
+) -> LabelledRows | None:
+    """The items whose label is known with these impressions.
+
+    `shown_ms` int64[i] is when each was shown, `clock_ms` the clock of their topic.
+    """
+    if not shown:
+        return None
+    counts = [len(items.keys) for items in shown]
+    served = ServedRows(
+        np.concatenate([items.keys for items in shown]),
+        Inputs(
+            np.concatenate([items.inputs.dense for items in shown]),
+            np.concatenate([items.inputs.ids for items in shown]),
+        ),
+        np.concatenate([items.scores for items in shown]),
+    )
+    entities = np.repeat(np.array([items.entity for items in shown], dtype=np.int64), counts)
+    return joiner.show(
+        entities,
+        pairs_of(entities, served.join_keys),
+        np.repeat(shown_ms, counts),
+        np.concatenate([items.order for items in shown]),
+        served,
+        clock_ms,
+    )
 
 
 def _rejected(batch: RecordBatch, items: ShownItems, log_ms: int) -> RejectedRecord:

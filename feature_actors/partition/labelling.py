@@ -8,16 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from freshrank.actors.errors import BadRecord
-from freshrank.actors.impressions import ServedRows, decode_impression, served_rows
-from freshrank.actors.inputs.cleaning import filled
-from freshrank.actors.kernels.hashing import ABSENT, hash_text, hash_texts
-from freshrank.actors.messages import Bools, Floats, InputLayout, Inputs, Ints
-from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
+from freshrank.actors.kernels.hashing import ABSENT, hash_texts
+from freshrank.actors.messages import Bools, Floats, Ints
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
 from freshrank.feature_actors.labels.event_labels import labels_of, weights_of
-from freshrank.feature_actors.labels.examples import RANK_BITS, LabelledRows
+from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.pair_pool import pairs_of
 from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
@@ -177,115 +173,3 @@ def _entities_at(places: Ints, columns: Columns, key: str) -> Ints:
         return columns.hashed(key)[places]
     names = columns.text(key)
     return hash_texts([names[at] for at in places.tolist()])
-
-
-class _OtherLayout(BadRecord):
-    """An impression was served with other features, inputs or types than those of now."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShownItems:
-    """The ``n`` items of an impression."""
-
-    place: int
-    """Of its record in the batch."""
-    entity: int
-    name: str
-    """Of the entity."""
-    keys: Ints
-    """int64[n]: the join keys."""
-    at_ms: int
-    """When they were served, by the replica's clock, in milliseconds since the Unix epoch."""
-    order: Ints
-    """int64[n]: their places in the log."""
-    inputs: Inputs
-    scores: Floats
-    """float32[n]: the predictions that were served; NaN where they are not known."""
-    outage: bool
-    """Whether they were scored without a row that could not be read (`Impression.outage`)."""
-    repeats: int
-    """The id that repeated impressions share; 0 where none are expected (`Impression.once`)."""
-
-
-def decode_impressions(
-    encoder: InputEncoder, batch: RecordBatch
-) -> tuple[list[ShownItems], list[RejectedRecord]]:
-    """The impressions of a batch that can be used, in log order, and the others with reasons."""
-    found: list[ShownItems] = []
-    rejected: list[RejectedRecord] = []
-    for place, (value, offset) in enumerate(zip(batch.values, batch.offsets.tolist(), strict=True)):
-        try:
-            found.append(_shown_items(encoder, value, offset, place))
-        except _OtherLayout as error:
-            rejected.append(batch.rejected(place, error.reason, RejectKind.OTHER_LAYOUT))
-        except BadRecord as error:
-            rejected.append(batch.rejected(place, error.reason))
-    return found, rejected
-
-
-def join_impressions(
-    joiner: Joiner, shown: Sequence[ShownItems], shown_ms: Ints, clock_ms: int
-) -> LabelledRows | None:
-    """The items whose label is known with these impressions.
-
-    `shown_ms` int64[i] is when each was shown, `clock_ms` the clock of their topic.
-    """
-    if not shown:
-        return None
-    counts = [len(items.keys) for items in shown]
-    served = ServedRows(
-        np.concatenate([items.keys for items in shown]),
-        Inputs(
-            np.concatenate([items.inputs.dense for items in shown]),
-            np.concatenate([items.inputs.ids for items in shown]),
-        ),
-        np.concatenate([items.scores for items in shown]),
-    )
-    entities = np.repeat(np.array([items.entity for items in shown], dtype=np.int64), counts)
-    return joiner.show(
-        entities,
-        pairs_of(entities, served.join_keys),
-        np.repeat(shown_ms, counts),
-        np.concatenate([items.order for items in shown]),
-        served,
-        clock_ms,
-    )
-
-
-def _shown_items(encoder: InputEncoder, value: bytes | None, offset: int, place: int) -> ShownItems:
-    if value is None:
-        raise BadRecord("a tombstone (no value)")
-    impression = decode_impression(value)
-    layout = encoder.layout
-    if impression.layout != encoder.fingerprint:
-        raise _OtherLayout(f"rows of layout {impression.layout}, not {encoder.fingerprint}")
-    keys, inputs, scores = served_rows(impression, len(layout.dense), layout.id_width)
-    if len(keys) >= 1 << RANK_BITS:
-        raise BadRecord(f"{len(keys)} items shown at once")
-    if not _are_numbers(inputs.dense, layout):
-        raise BadRecord("inputs that are not finite")
-    if impression.scores and not np.isfinite(scores).all():
-        raise BadRecord("scores that are not finite")
-    order = (offset << RANK_BITS) + np.arange(len(keys), dtype=np.int64)
-    name, at_ms = impression.entity, impression.at_ms
-    return ShownItems(
-        place,
-        hash_text(name),
-        name,
-        keys,
-        at_ms,
-        order,
-        inputs,
-        scores,
-        impression.outage,
-        repeats=hash_text(impression.request_id) if impression.once else 0,
-    )
-
-
-def _are_numbers(dense: Floats, layout: InputLayout) -> bool:
-    """Whether all are finite, or NaN for a number that is missing and that the learner fills."""
-    fit = np.isfinite(dense)
-    if not fit.all():
-        told = filled(layout.cleaning)
-        fit |= np.isnan(dense) & np.array([name in told for name in layout.dense], np.bool_)
-    return bool(fit.all())

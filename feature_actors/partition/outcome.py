@@ -37,7 +37,7 @@ class Counters:
     dead_impression_misplaced: int = 0
     """Of the dead: impressions of entities that belong to another partition."""
     dead_other_layout: int = 0
-    """Of the dead: impressions that were served with other features than those of now."""
+    """Of the dead: impressions that were served with inputs of a layout that is not known."""
     dead_shown_late: int = 0
     """Of the dead: impressions that reached the log more than `MAX_DELAY_MS` after their time."""
     clock_ahead: int = 0
@@ -79,6 +79,8 @@ class Counters:
     deleted_before_start: int = 0
     """Offsets of streams below the first record that was read: the state began without them."""
     impressions: int = 0
+    impressions_carried: int = 0
+    """Of these: they were served with a former input layout; what it lacks is missing."""
     impressions_outage: int = 0
     """Impressions that were scored while the online store did not answer: they are not joined."""
     impressions_repeated: int = 0

@@ -13,6 +13,7 @@ import numpy as np
 
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import DeletedRecords, RecordBatch, no_records
 from freshrank.actors.snapshots.file_format import unpack_for
@@ -21,6 +22,7 @@ from freshrank.feature_actors.labels.down_sampling import without_negatives
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
+from freshrank.feature_actors.partition.arrival.impression_decoder import ImpressionDecoder
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import LabelTables, labelling, waits_of
@@ -64,6 +66,8 @@ class PartitionState:
         self.spec = spec
         self.partition = partition
         self.counters = Counters()
+        self.former_layouts: dict[str, KeptLayout] = {}
+        """By fingerprint: the input layouts that it was carried over from."""
         layout = spec.encoder.layout
         self._widths = len(layout.dense), layout.id_width
         self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
@@ -83,9 +87,8 @@ class PartitionState:
         self._impressions: ImpressionSource | None = None
         if self.joiner is not None and spec.impressions_topic is not None:
             placement = Placement(spec.stream.placed_by, partition, partitions)
-            self._impressions = ImpressionSource(
-                spec.encoder, self.joiner, self.counters, placement
-            )
+            decoder = ImpressionDecoder(spec.encoder, self.former_layouts)
+            self._impressions = ImpressionSource(decoder, self.joiner, self.counters, placement)
             self._sources[spec.impressions_topic] = self._impressions
         tables = {latest.source.topic for latest in spec.plan.latest}
         self.topic_counts = {topic: TopicCounts() for topic in self._sources if topic not in tables}

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from freshrank.actors.messages import SourceOffsets
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import Array, MadeFor, pack
@@ -41,6 +44,11 @@ def part_of(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
     """The arrays of the frozen state called `part`."""
     prefix = f"{part}/"
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def layouts_of(meta: Mapping[str, Any]) -> dict[str, KeptLayout]:
+    """By fingerprint: the input layouts that a file's header names, that of its rows first."""
+    return msgspec.convert(meta.get("inputs", {}), dict[str, KeptLayout])
 
 
 def with_topics(meta: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:

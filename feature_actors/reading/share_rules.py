@@ -190,9 +190,9 @@ RULES = (
         "dead_other_layout",
         ("impressions", "dead_other_layout"),
         AlertKind.REJECTED,
-        "impressions are not learned from because they were served with other features: after a "
-        "change of features only those served since are, and this ends by itself; else replicas "
-        "of another version write to this topic",
+        "impressions are not learned from because they were served with inputs of a layout that "
+        "this state does not know: after a start without the state of before only those served "
+        "since are, and this ends by itself; else another program writes to this topic",
         certain=True,
     ),
     ShareRule(

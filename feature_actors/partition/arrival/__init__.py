@@ -1,1 +1,1 @@
-"""From the records of a batch to the events that change rows."""
+"""From the records of a batch to what changes rows, and to what was shown."""

@@ -173,7 +173,7 @@ def test_what_cannot_be_used_is_told_by_its_reason(out: Path) -> None:
     (impressions, events) = tally.remarks()
     assert impressions.startswith("6 impressions are left out: 1 ")
     for reason in (
-        "with other features", "logged too late", "that cannot be read", "did not answer",
+        "inputs of a layout", "logged too late", "that cannot be read", "did not answer",
         "of a repeated request", "without scores",
     ):  # fmt: skip
         assert reason in impressions

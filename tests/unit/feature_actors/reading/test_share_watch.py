@@ -100,7 +100,7 @@ def test_counters_of_a_snapshot_are_no_share_of_the_present() -> None:
 def test_impressions_of_other_features_are_told_of_though_many_events_are_good() -> None:
     scene = Scene()
     assert scene.count(1.0, events=100_000, dead=100, dead_other_layout=100) == 1
-    assert "after a change of features" in scene.watch.exceeded["dead_other_layout"]
+    assert "a layout that this state does not know" in scene.watch.exceeded["dead_other_layout"]
 
 
 def test_few_impressions_of_other_features_are_told_of_by_their_cause_alone() -> None:
