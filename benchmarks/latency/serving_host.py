@@ -158,7 +158,7 @@ def serve_on_ray(options: ServerOptions) -> None:
         candidate_partitions=further_partitions(file.load(), settings),
         learner=topology.learner_address(file.load().name),
         statuses=topology.statuses_address(file.load().name),
-        origin="",
+        rows_origin="",
     )
     ray_connection.connect(None)
     learner = topology.Hosts(cluster, print).learner()

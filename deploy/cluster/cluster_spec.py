@@ -35,7 +35,9 @@ class ClusterSpec:
     """Number of partitions of the stream's topic."""
     learner: RemoteRole
     statuses: RemoteRole
-    origin: str | None = None
+    origin: str = ""
+    """Of the state, that copies of records are made for."""
+    rows_origin: str | None = None
     """Of the rows in Redis (`RedisStore`); None: that of the run that writes them at present."""
     candidate_partitions: Mapping[str, int] = field(default_factory=dict)
     """By entity that candidates name: number of partitions of its topics."""
@@ -58,7 +60,7 @@ class ClusterSpec:
     def store(self) -> RedisStore:
         """Make a connection to the rows in Redis, which opens when it is first used."""
         expiry_s = EXPIRY_SWEEPS * self.settings.shards.sweep_s
-        return RedisStore(self.redis_url, self.namespace, self.origin, expiry_s=expiry_s)
+        return RedisStore(self.redis_url, self.namespace, self.rows_origin, expiry_s=expiry_s)
 
     def status_registry(self) -> RemoteStatusRegistry:
         """Make a registry in which the parts of this cluster post their statuses."""

@@ -149,7 +149,7 @@ class ShardHost(Host[FeatureShard]):
         pipeline, connectors = cluster.file.load(), cluster.connectors(self._sink)
         learner = RemoteLearner(cluster.learner, settings.push_timeout_s)
         alerts = cluster.alerts(name, self._sink)
-        state = cluster.origin or ""
+        state = cluster.origin
         training, follower = assembly.training(
             pipeline, learner, None if self._on_gpu else learner, connectors.clock, alerts
         )

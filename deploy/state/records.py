@@ -16,23 +16,43 @@ RECORDS = (
     fields_record.RECORD,
     definitions_record.RECORD,
     state_id.RECORD,
+    state_id.ORIGIN,
 )
 
 
 def origin_recorded(folder: Path) -> str | None:
-    """The origin of what the state in `folder` gives (`origin_of`); None where it records none.
+    """The origin of the state in `folder` (`origin_of`); None where it records none.
 
-    Raises ConfigError when a record is damaged.
+    That of a version that did not record it follows from its topics. Raises ConfigError when a
+    record is damaged.
     """
+    origin: str | None = state_id.ORIGIN.read(folder)
+    if origin is not None:
+        return origin
     state, topics = state_id.RECORD.read(folder), topics_record.RECORD.read(folder)
     return None if state is None or topics is None else state_id.origin_of(topics, state)
 
 
 def write_records(
-    folder: Path, topics: Mapping[str, TopicIdentity], pipeline: Pipeline, disk: Disk
-) -> None:
-    """Write the topics, and the types and definitions of a pipeline. Raises OSError."""
-    topics_record.RECORD.write(folder, topics, disk)
+    folder: Path,
+    topics: Mapping[str, TopicIdentity],
+    pipeline: Pipeline,
+    disk: Disk,
+    *,
+    anew: bool,
+) -> str:
+    """Write the topics, and the types and definitions of a pipeline; returns the state's origin.
+
+    `anew`: the state begins anew. Raises OSError, and ConfigError when a record is damaged.
+    """
+    origin = None if anew else origin_recorded(folder)
+    # Of topics that are not read at present, too: some of their records may be copied already.
+    before = {} if anew else topics_record.RECORD.read(folder) or {}
+    topics_record.RECORD.write(folder, {**before, **topics}, disk)
     fields_record.RECORD.write(folder, fields_record.types_of_fields(pipeline), disk)
     definitions = definitions_record.definitions_of(pipeline)
     definitions_record.RECORD.write(folder, definitions, disk)
+    id_ = state_id.read_or_make(folder, disk, anew=anew)
+    origin = origin or state_id.origin_of(topics, id_)
+    state_id.ORIGIN.write(folder, origin, disk)
+    return origin

@@ -22,7 +22,6 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state import state_id
 from freshrank.deploy.state.changed_definitions import check_definitions
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
 from freshrank.deploy.state.folders import KAFKA, LEARNED, LEARNER, PINNED, SHARDS
@@ -136,7 +135,7 @@ class StateFolder:
     ) -> str:
         """Record the broker, its topics and their fields; move an embedded broker's state aside.
 
-        Returns the id of the state: a new id where it begins anew.
+        Returns the origin of the state (`origin_of`): another one where it begins anew.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -151,10 +150,9 @@ class StateFolder:
                     f"{self._aside} until the next such start)"
                 )
             self._record_broker(self.path, self.bootstrap)
-            write_records(self.path, topics, pipeline, self.disk)
             # Without snapshots, the first event is read again: no row of before is an answer then.
             anew = not (self.path / SHARDS).exists()
-            return state_id.read_or_make(self.path, self.disk, anew=anew)
+            return write_records(self.path, topics, pipeline, self.disk, anew=anew)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one with other things in it stays as it is."""

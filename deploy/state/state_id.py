@@ -1,9 +1,9 @@
-"""The id of a state, and the origin of what is derived from it: the rows of the online store."""
+"""The id of a state, and the origins of what is derived from it: copies of records, and rows."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import xxhash
@@ -11,9 +11,12 @@ import xxhash
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.state.record_files.json_record import JsonRecord
+from freshrank.feature_actors.views.plan import FeaturePlan
 
 RECORD = JsonRecord("state_id.json", str)
 """The id."""
+ORIGIN = JsonRecord("origin.json", str)
+"""The origin that it began with (`origin_of`)."""
 
 
 def read_or_make(folder: Path, disk: Disk, *, anew: bool) -> str:
@@ -30,10 +33,9 @@ def read_or_make(folder: Path, disk: Disk, *, anew: bool) -> str:
 
 
 def origin_of(topics: Mapping[str, TopicIdentity], state_id: str) -> str:
-    """Name the log and the state that rows come from, in 16 hex digits.
+    """Name the log and the state that copies of records are made for, in 16 hex digits.
 
-    Another log, or another state, has rows of its own in the online store: those of before are not
-    answers.
+    A state keeps the origin that it began with: topics may come and go while it goes on.
 
     >>> made = origin_of({"plays": TopicIdentity("a", 4)}, "1f")
     >>> made == origin_of({"plays": TopicIdentity("a", 4)}, "1f")
@@ -43,3 +45,13 @@ def origin_of(topics: Mapping[str, TopicIdentity], state_id: str) -> str:
     """
     ids = [f"{topic}={identity.id}" for topic, identity in sorted(topics.items())]
     return xxhash.xxh64_hexdigest("\n".join([state_id, *ids]).encode())
+
+
+def origin_of_rows(origin: str, plans: Iterable[FeaturePlan]) -> str:
+    """Name what the rows in the online store come from: a state, and the definitions of features.
+
+    Another log, another state and other features have rows of their own: those of before are not
+    answers, and until the store has all of them it says so.
+    """
+    definitions = [plan.fingerprint for plan in plans]
+    return xxhash.xxh64_hexdigest("\n".join([origin, *definitions]).encode())

@@ -34,7 +34,6 @@ from freshrank.deploy.servers.external import (
 )
 from freshrank.deploy.state.draft_state import check_empty, draft_of, put_in_place
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.deploy.state.state_id import origin_of
 from freshrank.deploy.wiring.backfill import Backfill, Target
 from freshrank.deploy.wiring.catalogue_rows import WrittenItems, write_items
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
@@ -136,8 +135,8 @@ class _Work:
         partitions = {own: counts.stream, **counts.candidates}
         of = made_of(pipeline_text, reader.files(), partitions)
         with draft_of(self.folder, of) as draft:
-            state_id = draft.begin(self.console.print, topics, self.pipeline)
-            target = Target(partitions, origin_of(topics, state_id))
+            origin = draft.begin(self.console.print, topics, self.pipeline)
+            target = Target(partitions, origin)
             made = Backfill(self.pipeline, self.settings, target)
             kept = KeptBackfill(draft.path, draft.disk)
             self._resume(made, kept)

@@ -25,9 +25,11 @@ from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.folders import ENTITIES, KAFKA, LEARNER, SHARDS
-from freshrank.deploy.state.records import RECORDS
+from freshrank.deploy.state.records import RECORDS, origin_recorded
 from freshrank.deploy.state.state_folder import StateFolder
+from freshrank.deploy.state.state_id import origin_of_rows
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
+from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner import checkpoints
 from freshrank.learner.optimizers.adagrad import Adagrad
 
@@ -503,18 +505,57 @@ def mode(path: Path) -> int:
     ("bootstrap", "removed", "same"),
     [("broker:9092", None, True), ("broker:9092", SHARDS, False), ("embedded", None, False)],
 )
-def test_a_state_keeps_its_id_and_a_new_one_has_another(
+def test_a_state_keeps_its_origin_and_a_new_one_has_another(
     tmp_path: Path, bootstrap: str, removed: str | None, same: bool
 ) -> None:
     def begin() -> str:
         state = StateFolder(tmp_path / "state", bootstrap)
         with state.held():
             state.check(PIPELINE)
-            id_ = state.begin(lambda line: None, TOPICS, PIPELINE)
+            origin = state.begin(lambda line: None, TOPICS, PIPELINE)
             (tmp_path / "state" / SHARDS).mkdir(exist_ok=True)
-            return id_
+            return origin
 
     before = begin()
     if removed is not None:
         shutil.rmtree(tmp_path / "state" / removed)
     assert (begin() == before) == same
+
+
+def test_a_state_keeps_its_origin_when_topics_come_and_go(tmp_path: Path) -> None:
+    """Copies that were made for it are still its own."""
+    one = {"plays": TopicIdentity("a", 4)}
+    both = {**one, "visits": TopicIdentity("b", 4)}
+    state = StateFolder(tmp_path, "broker:9092")
+    (tmp_path / SHARDS).mkdir()
+
+    def origin(topics: dict[str, TopicIdentity]) -> str:
+        return state.begin(pytest.fail, topics, PIPELINE)
+
+    first = origin(one)
+    assert origin(both) == origin(one) == first == origin_recorded(tmp_path)
+    with pytest.raises(ConfigError, match="created again"):
+        state.check_topics({**one, "visits": TopicIdentity("c", 4)})
+
+
+def test_a_state_of_a_version_without_origins_keeps_that_of_its_topics(tmp_path: Path) -> None:
+    one = {"plays": TopicIdentity("a", 4)}
+    state = StateFolder(tmp_path, "broker:9092")
+    (tmp_path / SHARDS).mkdir()
+    first = state.begin(pytest.fail, one, PIPELINE)
+    (tmp_path / "origin.json").unlink()
+    both = {**one, "visits": TopicIdentity("b", 4)}
+    assert origin_recorded(tmp_path) == first == state.begin(pytest.fail, both, PIPELINE)
+
+
+def test_rows_of_other_features_have_another_origin() -> None:
+    plans = list(PIPELINE.plans.values())
+
+    class Fewer(FeatureView):
+        entity, source = PIPELINE.stream.key, PIPELINE.stream
+        seen = Count(windows=["1m"])
+
+    made = origin_of_rows("1f", plans)
+    assert made == origin_of_rows("1f", OTHER_INPUTS.plans.values()), "of the same features"
+    others = origin_of_rows("2f", plans), origin_of_rows("1f", [FeaturePlan([Fewer]), *plans[1:]])
+    assert len({made, *others}) == 3
