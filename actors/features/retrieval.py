@@ -77,7 +77,8 @@ class Retrieved:
     items: Sequence[str]
     """The key of each item."""
     columns: Candidates
-    """What the candidates of a request to score would carry."""
+    """What the candidates of a request to score would carry, but for `Retriever.request_context`.
+    """
     rows: Sequence[Mapping[str, JsonValue]]
     """By field, what the catalogue says of each item."""
     weights: Sequence[float]
@@ -141,6 +142,11 @@ class Retriever(Protocol):
     @property
     def sources(self) -> Sequence[str]:
         """The names of the pipeline's sources, in its order."""
+        ...
+
+    @property
+    def request_context(self) -> Sequence[str]:
+        """The fields of a candidate that the catalogue lacks: a request gives them, for all."""
         ...
 
     @property

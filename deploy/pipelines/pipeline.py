@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -289,5 +289,10 @@ class Pipeline:
             f"{plans}\n"
             f"model inputs: {len(layout.dense)} dense, {layout.id_width} ids of "
             f"{len(layout.fields)} fields"
-            + "".join(f"\n{note}" for note in time_notes(self.streams))
+            + "".join(f"\n{note}" for note in (*self._of_requests(), *time_notes(self.streams)))
         )
+
+    def _of_requests(self) -> Iterator[str]:
+        if self.retrieval is not None and self.retrieval.request_context:
+            names = ", ".join(self.retrieval.request_context)
+            yield f"requests for recommendations give in their context: {names}"

@@ -107,6 +107,11 @@ class CandidateIndex:
         return list(self._indexes)
 
     @property
+    def request_context(self) -> Sequence[str]:
+        """The fields of a candidate that the catalogue lacks."""
+        return self.plan.request_context
+
+    @property
     def similar(self) -> Sequence[str]:
         """The names of those sources that find items for others."""
         return [source.name for source in self.plan.sources if source.similar]
@@ -188,7 +193,7 @@ class CandidateIndex:
         columns = self.catalogue.columns(slots)
         return Retrieved(
             items=[self.catalogue.names[slot] for slot in slots.tolist()],
-            columns={name: columns.values(name) for name in self.plan.context},
+            columns={name: columns.values(name) for name in self.plan.item_context},
             rows=Lazily(len(slots), self._row_at(slots)),
             weights=[0.0] * len(slots),
             origins=[()] * len(slots),

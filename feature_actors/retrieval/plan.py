@@ -45,7 +45,7 @@ class RetrievalPlan:
     entity
         The features of the entity that requests name.
     context
-        The fields that candidates carry; each is one of the catalogue.
+        The fields that candidates carry: those of the catalogue, and those of a request.
     sources
         In the order of the pipeline.
 
@@ -73,16 +73,19 @@ class RetrievalPlan:
             names.append(source.name)
         self._check_context()
 
+    @cached_property
+    def item_context(self) -> Sequence[str]:
+        """The fields of the context that an item has in the catalogue."""
+        return [name for name in self.context if name in self.items.fields]
+
+    @cached_property
+    def request_context(self) -> Sequence[str]:
+        """The others: a request gives them, the same for all items."""
+        return [name for name in self.context if name not in self.items.fields]
+
     def _check_context(self) -> None:
-        for name in self.context:
-            wanted, found = self.items.stream.fields[name], self.items.fields.get(name)
-            if found is None:
-                raise ConfigError(
-                    f"{self.place}.candidates",
-                    f"candidates carry {name!r}, which {self.items.table.topic!r} does not have",
-                    f"Add it to the schema of {self.items.table.topic!r}, or leave it out of the "
-                    "context.",
-                )
+        for name in self.item_context:
+            wanted, found = self.items.stream.fields[name], self.items.fields[name]
             if found.kind is not wanted.kind or (found.optional and not wanted.optional):
                 raise ConfigError(
                     f"{self.place}.candidates",

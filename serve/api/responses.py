@@ -194,6 +194,9 @@ class CatalogueInfo(msgspec.Struct):
     """Those of them that find items for others."""
     seen: list[str]
     """The features that list items which the request's entity touched, for ``exclude_seen``."""
+    context: list[str]
+    """The fields of a candidate that no item has: a request for recommendations gives them in its
+    ``context``."""
 
 
 class PipelineAnswer(msgspec.Struct):

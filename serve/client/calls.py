@@ -65,6 +65,7 @@ class SimilarOptions(TypedDict, total=False):
 class RecommendOptions(SimilarOptions, PageOptions, total=False):
     """What a request for recommendations may say besides."""
 
+    context: Mapping[str, Json]
     boosts: Sequence[Mapping[str, Json]]
     exclude_seen: bool | Sequence[str]
     sources: Sequence[str]

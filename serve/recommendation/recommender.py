@@ -23,6 +23,7 @@ from freshrank.serve.experiments.explored_list import (
 from freshrank.serve.explanation.explainer import Explainer
 from freshrank.serve.recommendation.following_pages import text_of
 from freshrank.serve.recommendation.found_items import FoundItems
+from freshrank.serve.recommendation.request_context import with_context
 from freshrank.serve.recommendation.requests import (
     NextPageCall,
     NextPageDecoder,
@@ -63,7 +64,7 @@ class Recommender:
         explainer: Explainer,
     ) -> None:
         self.decoder = RecommendDecoder(service.pipeline, retriever, types)
-        self.next_decoder = NextPageDecoder()
+        self.next_decoder = NextPageDecoder(service.pipeline, retriever)
         self._service = service
         self._retriever = retriever
         self._explainer = explainer
@@ -102,9 +103,10 @@ class Recommender:
             found = self._retriever.look_up(call.following.pages[0])
             assigned = replace(assigned, exploration=None)  # they were drawn, or follow in order
         if found.items:
-            rows = await service.read_rows(key, found.columns, own)
-            learned = found.learned or service.weights(rows.found, found.columns)
-            candidates = {**found.columns, **learned}
+            columns = with_context(found.columns, call.context, len(found.items))
+            rows = await service.read_rows(key, columns, own)
+            learned = found.learned or service.weights(rows.found, columns)
+            candidates = {**columns, **learned}
             scored = service.scored(rows, candidates, request_id, assigned)
             answer = await self._ranked(call, found, scored, rows.lookups)
             outage = outage or scored.outage
@@ -226,7 +228,9 @@ def _chosen(call: RecommendCall, found: Retrieved, scored: ScoredRequest) -> _Ch
     pages += selection.diversity.pages(order, found.rows, worth, selection.k, most)
     following = [[found.items[place] for place in page] for page in pages[1:]]
     first = np.array(pages[0] if pages else [], dtype=np.int64)
-    return _Chosen(first, text_of(scored.entity, following, len(first)), boosted, explored)
+    return _Chosen(
+        first, text_of(scored.entity, following, len(first), call.context), boosted, explored
+    )
 
 
 def _following(call: NextPageCall, found: Retrieved, scored: ScoredRequest) -> _Chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, cast
@@ -19,6 +19,7 @@ from freshrank.serve.recommendation.following_pages import (
     FollowingPages,
     pages_of,
 )
+from freshrank.serve.recommendation.request_context import ContextValue, RequestContext
 from freshrank.serve.recommendation.selection import (
     MOST_ITEMS,
     Selection,
@@ -52,6 +53,8 @@ class PageCall:
     explain: int
     """How many contributions of each item are wanted, of as many items as are explained at once."""
     wanted: Consistency
+    context: Mapping[str, ContextValue]
+    """By field of a candidate that no item has: what the request says of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +96,14 @@ class RecommendDecoder:
     ) -> None:
         self._types = types
         self._seen, self._sources = tuple(retriever.seen), tuple(retriever.sources)
+        self._context = RequestContext(pipeline, retriever)
         most = pipeline.limits.candidates
         several = Annotated[int, msgspec.Meta(ge=1, le=most)]
         self.request_type = request_type(
             "RecommendRequest",
             (pipeline.entity, pipeline.features.request_types.key),
             [
+                *self._context.fields,
                 *types.fields,
                 types.boosts_field,
                 ("exclude_seen", bool | names_type(self._seen, 0), True),
@@ -131,12 +136,13 @@ class RecommendDecoder:
             show=request.show,
             explain=request.explain,
             wanted=consistency_of(request),
+            context=self._context.of(request),
         )
 
     def _known(self, place: str) -> Sequence[str]:
         if place == "body":
             return self.request_type.__struct_encode_fields__
-        return self._types.known(place)
+        return self._context.names if place == "context" else self._types.known(place)
 
     def _values(self, place: str) -> Sequence[str | int]:
         if place.startswith("sources"):
@@ -147,7 +153,8 @@ class RecommendDecoder:
 class NextPageDecoder:
     """Decodes the bytes of a request to a `NextPageCall`."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: ServedPipeline, retriever: Retriever) -> None:
+        self._context = RequestContext(pipeline, retriever)
         self.request_type = msgspec.defstruct(
             "NextPageRequest", [("next", str), *_PAGE_FIELDS], forbid_unknown_fields=True
         )
@@ -159,13 +166,14 @@ class NextPageDecoder:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
             raise with_known_names(error, self._known) from error
-        following = pages_of(request.next, "next")
+        following = pages_of(request.next, "next", self._context)
         return NextPageCall(
             key=following.key,
             following=following,
             show=request.show,
             explain=request.explain,
             wanted=consistency_of(request),
+            context=following.context,
         )
 
     def _known(self, place: str) -> Sequence[str]:

@@ -131,4 +131,5 @@ def _catalogue(retriever: Retriever) -> CatalogueInfo:
         sources=list(retriever.sources),
         similar=list(retriever.similar),
         seen=list(retriever.seen),
+        context=list(retriever.request_context),
     )

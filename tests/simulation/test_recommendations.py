@@ -13,15 +13,18 @@ import pytest
 from fake_clock import FakeClock
 from small_catalogue import PIPELINE, START_MS, Click
 
-from freshrank import Newest, Pipeline, SimilarContent, age, position
+from freshrank import Newest, Pipeline, SimilarContent, age, position, user_agent
+from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.impressions import decode_impression, served_rows
+from freshrank.actors.kernels.hashing import hash_text
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.wiring.catalogue_rows import write_items
 from freshrank.deploy.wiring.local import LocalSystem, World
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog, MemorySource
 from freshrank.feature_actors.connectors.in_memory.sink import MemorySink
 from freshrank.feature_actors.encoding.context_entries import DeclaredEntry
+from freshrank.feature_actors.encoding.input_ids import plain_ids
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower
 from freshrank.serve.entities.entity_features import entity_features
 from freshrank.serve.explanation.explainer import Explainer
@@ -29,6 +32,10 @@ from freshrank.serve.recommendation.recommender import Recommender
 from freshrank.serve.recommendation.selection import SelectionTypes
 from freshrank.serve.recommendation.similar import SimilarItems
 
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/17.5 Mobile/15E148 Safari/604.1"
+)
 NAMES = [f"i{number}" for number in range(12)]
 
 
@@ -204,6 +211,42 @@ def test_what_is_recommended_is_learned_with_its_age_and_its_place() -> None:
             assert numbers["position"].tolist() == pytest.approx(places)
             expected = 3_600 + (impression.at_ms - START_MS) / 1_000
             assert numbers["shelf_age"].tolist() == pytest.approx([expected] * 2, rel=1e-5)
+        await shop.system.stop()
+
+    asyncio.run(run())
+
+
+def test_what_is_recommended_is_learned_with_the_context_of_its_request() -> None:
+    async def run() -> None:
+        made: list[DeclaredEntry] = ["kind", *user_agent("kind")]
+        pipeline = replace(PIPELINE, context=[*PIPELINE.context, *made])
+        shop = Shop(pipeline)
+        await shop.start()
+        shop.rows(NAMES[:2])
+        await shop.settle()
+        pages = [await shop.recommend("me", k=1, pages=2, context={"kind": IPHONE})]
+        pages.append(await shop.next_page(pages[0].next))
+        with pytest.raises(RequestError, match="missing required field"):
+            await shop.recommend("me")
+        layout = pipeline.encoder.layout
+        names = [field.name for field in layout.fields for _ in range(field.width)]
+        expected = {
+            "kind": hash_text(IPHONE),
+            "kind_os": hash_text("iOS"),
+            "kind_device": hash_text("iPhone"),
+        }
+        records = [
+            value
+            for partition in range(2)
+            for value in shop.log.read(pipeline.impressions_topic, partition, 0, 9).values
+        ]
+        assert len(records) == len(pages) == 2
+        for value in records:
+            assert value is not None
+            _, inputs, _ = served_rows(decode_impression(value), len(layout.dense), len(names))
+            ids_of = dict(zip(names, inputs.ids[0].tolist(), strict=True))
+            for name, id_ in expected.items():
+                assert ids_of[name] == plain_ids(name, np.array([id_]))[0], name
         await shop.system.stop()
 
     asyncio.run(run())

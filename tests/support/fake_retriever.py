@@ -50,6 +50,7 @@ class FakeRetriever:
     fields: Mapping[str, type] = {"brand": str, "price": float, "stock": int}
     lists: Mapping[str, type] = {}
     choices: Mapping[str, Sequence[str | int]] = {}
+    request_context: Sequence[str] = ()
 
     def __init__(self, catalogue: Mapping[str, Row], *, integer_keys: bool = True) -> None:
         self.catalogue = catalogue
@@ -93,13 +94,14 @@ class FakeRetriever:
 
     def look_up(self, items: Sequence[str]) -> Retrieved:
         known = [key for key in items if key in self.catalogue]
+        columns: dict[str, list[Any]] = {
+            "item_id": [int(key) for key in known],
+            "note": ["n"] * len(known),
+            "price": [0.0] * len(known),
+        }
         return Retrieved(
             items=known,
-            columns={
-                "item_id": [int(key) for key in known],
-                "note": ["n"] * len(known),
-                "price": [0.0] * len(known),
-            },
+            columns={k: v for k, v in columns.items() if k not in self.request_context},
             rows=[self.catalogue[key] for key in known],
             weights=[0.0] * len(known),
             origins=[()] * len(known),

@@ -9,6 +9,7 @@ class Recommended {
     this.catalogue = pipeline.catalogue;
     this.known = pipeline.event_schema.properties ?? {};
     this.page = page;
+    this.context = contextOf(pipeline);
   }
 
   start() {
@@ -34,7 +35,7 @@ class Recommended {
 
   // Without reasons until another id is chosen, where they are what cannot be had.
   async ask(id) {
-    const request = { [this.entity]: id, k: RECOMMENDED, show: 0 };
+    const request = { [this.entity]: id, ...this.context, k: RECOMMENDED, show: 0 };
     if (!this.explain) return ask("v1/recommend", request);
     try {
       return await ask("v1/recommend", { ...request, explain: this.explain });
@@ -86,4 +87,11 @@ class Recommended {
     return Object.fromEntries(Object.entries(fields)
       .filter(([name, value]) => value !== null && name in this.known));
   }
+}
+
+// Of a sample candidate, what a request for recommendations has to say of itself.
+function contextOf({ catalogue, samples }) {
+  const [sample] = samples?.candidates ?? [];
+  const known = (catalogue?.context ?? []).filter((name) => sample?.[name] !== undefined);
+  return known.length ? { context: Object.fromEntries(known.map((name) => [name, sample[name]])) } : {};
 }

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -15,6 +15,7 @@ from freshrank import (
     Newest,
     Popular,
     Table,
+    user_agent,
 )
 from freshrank.actors.errors import ConfigError
 
@@ -62,11 +63,6 @@ mistyped = Table("catalogue", key=item, schema=MistypedKind)
             "candidates",
             "there is no table keyed by 'item'",
         ),
-        (
-            {"context": ["item", "kind", catalogue.brand], "candidates": [Newest()]},
-            "candidates",
-            "candidates carry 'kind'",
-        ),
     ],
 )
 def test_each_mistake_with_candidates_is_named(
@@ -77,6 +73,16 @@ def test_each_mistake_with_candidates_is_named(
     assert caught.value.place.endswith(place)
     assert says in str(caught.value)
     assert caught.value.fix.endswith((".", "?"))
+
+
+def test_a_field_that_no_item_has_is_given_by_the_request() -> None:
+    context = ["item", "kind", *user_agent("kind"), catalogue.brand]
+    changed = replace(PIPELINE, context=cast(Any, context), candidates=[Newest()])
+    assert "requests for recommendations give in their context: kind" in changed.describe()
+    assert "requests for" not in PIPELINE.describe()
+    plan = changed.retrieval
+    assert plan is not None
+    assert (plan.item_context, plan.request_context) == (["item"], ["kind"])
 
 
 def test_a_field_that_candidates_carry_has_the_type_of_the_stream() -> None:

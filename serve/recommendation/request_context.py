@@ -1,0 +1,69 @@
+"""What a request for recommendations says of itself: fields of a candidate that no item has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from freshrank.actors.features.retrieval import Retriever
+from freshrank.actors.features.service import Candidates, Column
+from freshrank.serve.scoring.served_pipeline import ServedPipeline
+
+ContextValue: TypeAlias = str | int | float | bool | None
+
+
+class RequestContext:
+    """The type of the field `context` of requests: the device, the page, the user agent."""
+
+    def __init__(self, pipeline: ServedPipeline, retriever: Retriever) -> None:
+        candidate = pipeline.features.request_types.candidate
+        wanted = retriever.request_context
+        fields = [one for one in msgspec.structs.fields(candidate) if one.name in wanted]
+        self.names = [one.encode_name for one in fields]
+        self.type = msgspec.defstruct(
+            "RequestContext",
+            [(one.name, one.type, _as_declared(one)) for one in fields],
+            forbid_unknown_fields=True,
+            kw_only=True,
+            frozen=True,
+        )
+
+    @property
+    def fields(self) -> Sequence[tuple[str, Any] | tuple[str, Any, Any]]:
+        """The field of a request, as `msgspec.defstruct` takes it; none where there is no context.
+
+        It may be left out where all that it holds may be.
+        """
+        if not self.names:
+            return []
+        if any(one.required for one in msgspec.structs.fields(self.type)):
+            return [("context", self.type)]
+        return [("context", self.type, msgspec.field(default_factory=self.type))]
+
+    def of(self, request: Any) -> Mapping[str, ContextValue]:
+        """By field, what a decoded request says."""
+        given = getattr(request, "context", None)
+        return {} if given is None else msgspec.structs.asdict(given)
+
+    def checked(self, given: Mapping[str, ContextValue]) -> Mapping[str, ContextValue]:
+        """What a request has said before. Raises msgspec.ValidationError where it cannot have."""
+        names = {one.name: one.encode_name for one in msgspec.structs.fields(self.type)}
+        in_json = {names.get(name, name): value for name, value in given.items()}
+        return msgspec.structs.asdict(msgspec.convert(in_json, self.type))
+
+
+def with_context(columns: Candidates, context: Mapping[str, ContextValue], n: int) -> Candidates:
+    """The columns of ``n`` candidates, with the same context for each."""
+    given = {name: cast(Column, [value] * n) for name, value in context.items()}
+    return {**columns, **given} if given else columns
+
+
+def _as_declared(field: msgspec.structs.FieldInfo) -> Any:
+    """Its name in JSON, and what it is where it is left out."""
+    if field.required:
+        return msgspec.field(name=field.encode_name)
+    if field.default is not msgspec.NODEFAULT:
+        return msgspec.field(name=field.encode_name, default=field.default)
+    return msgspec.field(name=field.encode_name, default_factory=field.default_factory)
