@@ -147,10 +147,13 @@ def _fill(learner: Learner, meta: dict[str, Any], arrays: dict[str, NDArray[Any]
     # Those of before have no schedule; they count what was learned before a reset, too.
     learner.weights.examples = meta.get("learned", meta["counted"]["examples"])
     learner.newest_event_ms = meta["newest_event_ms"]
-    learner.applied = {
+    applied = {
         int(partition): SourceOffsets.from_json(offsets, learner.topics)
         for partition, offsets in meta["applied"].items()
     }
+    if learner.topics:  # shards forget the offsets of topics that are no longer read, too
+        applied = {partition: one.only(learner.topics) for partition, one in applied.items()}
+    learner.applied = applied
     learner.accepted.offsets = dict(learner.applied)
     learner.durable = dict(learner.applied)
     learner.quarantine.quarantined = [

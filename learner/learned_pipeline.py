@@ -11,7 +11,8 @@ class LearnedPipeline:
     """The definitions of a pipeline, as far as a learner needs them."""
 
     topics: Sequence[str] = ()
-    """Its source topics: checkpoints of format 3 have offsets in their order."""
+    """Its source topics: offsets of others in a checkpoint are left out (none: all are kept), and
+    those of format 3 are in their order."""
     label_delay_ms: int = 0
     """How long after the positives come the negatives that were shown beside them, at most; 0 where
     both are known at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
@@ -38,6 +38,14 @@ class SourceOffsets(Mapping[str, int]):
         if not isinstance(offsets, Mapping):
             offsets = dict(zip(topics, offsets, strict=True))
         return cls(offsets)
+
+    def only(self, topics: Collection[str]) -> SourceOffsets:
+        """Those of `topics`: none of a topic that is not read any more.
+
+        >>> SourceOffsets({"behaviour": 5, "visits": 3}).only(["behaviour", "orders"])
+        SourceOffsets({'behaviour': 5})
+        """
+        return SourceOffsets({name: at for name, at in self._offsets.items() if name in topics})
 
     def __getitem__(self, topic: str) -> int:
         return self._offsets.get(topic, 0)

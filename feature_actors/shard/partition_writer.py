@@ -126,7 +126,8 @@ class PartitionWriter:
             self._fillings += 1
         elif self._filled:
             await self._mark_filled()  # the mark expires, as the claim does
-        self._written = written or BEGINNING
+        # Offsets of topics that are no longer read will never be reached again.
+        self._written = (written or BEGINNING).only(self._partition.spec.topics)
         self.look()
 
     def look(self) -> None:

@@ -11,12 +11,13 @@ from learning import MODELS, NO_DENSE, Files, examples, gradient
 from source_offsets import upto
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
-from freshrank.actors.messages import Version
+from freshrank.actors.messages import OffsetRange, Version
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.learner.checkpoints import NAME, made_for, restore, take
 from freshrank.learner.core import Learner
 from freshrank.learner.embeddings.pooling import field_starts
 from freshrank.learner.gradients.compiled import CompiledDifferentiator
+from freshrank.learner.learned_pipeline import LearnedPipeline
 from freshrank.learner.models.base import Model
 from freshrank.learner.models.logistic_regression import LogisticRegression
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -102,6 +103,18 @@ def test_a_restarted_learner_takes_the_first_range_of_a_partition_no_second_time
     assert restarted.step(0, 0.0) is None
     assert restarted.weights.checksum() == learner.weights.checksum()
     assert restarted.metrics.examples == 20
+
+
+def test_offsets_of_topics_that_are_no_longer_read_are_left_out() -> None:
+    learner = new(SMALL, SGD(0.1))
+    feed(learner, 0, 3)
+    learner.applied = learner.accepted.offsets = {0: upto(60, visits=7), 1: upto(visits=2)}
+    files, topics = Files(packed(learner)), LearnedPipeline(["events", "orders"])
+    restarted = Learner(SMALL, SGD(0.1), LearnerSettings(), topics)
+    restore(restarted, files)
+    assert restarted.applied == restarted.durable == {0: upto(60), 1: upto()}
+    assert restarted.accepted.fits(OffsetRange(0, upto(60), upto(61)))
+    assert restarted.accepted.fits(OffsetRange(1, upto(), upto(5)))
 
 
 def test_a_checkpoint_is_independent_of_what_the_learner_does_next() -> None:

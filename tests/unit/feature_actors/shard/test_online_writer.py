@@ -184,6 +184,22 @@ def test_a_replay_is_silent_up_to_what_the_store_was_told_last() -> None:
     run(test)
 
 
+def test_no_replay_waits_for_a_topic_that_is_no_longer_read() -> None:
+    async def test() -> None:
+        before = Scene()
+        before.see("u1")
+        await before.writer.flush()
+        reached = SourceOffsets({"events": 1, "visits": 7})
+        await before.store.write(0, 5, reached, [b"another table"], b"")
+        again = Scene(before.store, epoch=6)
+        again.see("u1", "u2")
+        await again.writer.flush()
+        assert again.writer.catching_up == []
+        assert again.stored("u2") == again.row("u2")
+
+    run(test)
+
+
 def test_a_store_that_forgot_is_given_every_row() -> None:
     async def test() -> None:
         scene = Scene()
