@@ -183,10 +183,8 @@ def unpack(payload: bytes | bytearray) -> Contents:
     return Contents(mark.kind, mark.format, mark.made_for, meta, arrays)
 
 
-def unpack_for(
-    kind: str, made_for: MadeFor, payload: bytes | bytearray
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The (meta, arrays) of a file of this kind that carries over to these definitions.
+def contents_for(kind: str, made_for: MadeFor, payload: bytes | bytearray) -> Contents:
+    """The contents of a file of this kind that carries over to these definitions.
 
     Raises DefinitionChanged when it does not, and SnapshotError as `unpack`, or if the file is of
     another kind.
@@ -196,6 +194,14 @@ def unpack_for(
     if not found.made_for.carries_over(made_for):
         was, now = found.made_for.fingerprint, made_for.fingerprint
         raise DefinitionChanged(f"made for definitions {was}, not {now}")
+    return found
+
+
+def unpack_for(
+    kind: str, made_for: MadeFor, payload: bytes | bytearray
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The (meta, arrays) of such a file. Raises as `contents_for`."""
+    found = contents_for(kind, made_for, payload)
     return found.meta, found.arrays
 
 

@@ -70,6 +70,9 @@ class Joiner:
         Of the label's definition: what is learned of shown items.
     """
 
+    PART = "joiner"
+    """Its name in snapshots."""
+
     def __init__(
         self, within_ms: int, grace_ms: int, widths: tuple[int, int], *, listwise: bool = False
     ) -> None:

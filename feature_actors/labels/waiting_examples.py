@@ -29,6 +29,9 @@ class WaitingExamples:
         ``d`` and ``f`` of the input layout.
     """
 
+    PART = "waiting"
+    """Its name in snapshots."""
+
     def __init__(self, after_ms: int, dense_width: int, id_width: int) -> None:
         self._after_ms = after_ms
         self._pool = PairPool(

@@ -11,29 +11,26 @@ from typing import Protocol
 
 import numpy as np
 
-from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
 from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.records import DeletedRecords, RecordBatch, no_records
-from freshrank.actors.snapshots.file_format import unpack_for
 from freshrank.actors.snapshots.frozen import StateView
 from freshrank.feature_actors.labels.down_sampling import without_negatives
 from freshrank.feature_actors.labels.examples import LabelledRows
 from freshrank.feature_actors.labels.joiner import Joiner
 from freshrank.feature_actors.labels.waiting_examples import WaitingExamples
 from freshrank.feature_actors.partition.arrival.impression_decoder import ImpressionDecoder
+from freshrank.feature_actors.partition.carry_over.carried_over import (
+    definitions_of,
+    read_snapshot,
+)
 from freshrank.feature_actors.partition.example_queue import ExampleQueue, QueueState
 from freshrank.feature_actors.partition.impression_source import ImpressionSource
 from freshrank.feature_actors.partition.labelling import LabelTables, labelling, waits_of
 from freshrank.feature_actors.partition.outcome import Counters, Outcome, TopicCounts
 from freshrank.feature_actors.partition.placement import Placement
-from freshrank.feature_actors.partition.snapshot import (
-    SNAPSHOT_KIND,
-    Snapshot,
-    part_of,
-    with_topics,
-)
+from freshrank.feature_actors.partition.snapshot import Snapshot, part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.partition.stream_source import StreamSource
 from freshrank.feature_actors.partition.table_source import TableSource
@@ -68,6 +65,8 @@ class PartitionState:
         self.counters = Counters()
         self.former_layouts: dict[str, KeptLayout] = {}
         """By fingerprint: the input layouts that it was carried over from."""
+        self.changes: Sequence[str] = ()
+        """What was kept, added and dropped where it comes from a file of other definitions."""
         layout = spec.encoder.layout
         self._widths = len(layout.dense), layout.id_width
         self.example_queue = ExampleQueue(partition, spec.topics, *self._widths)
@@ -207,7 +206,7 @@ class PartitionState:
             name = source.table.plan.name
             parts |= source.freeze((memory or {}).get(name), (under_way or {}).get(name))
         if self._waits is not None:
-            parts[_part_of(self._waits)] = self._waits.freeze()
+            parts[self._waits.PART] = self._waits.freeze()
         parts |= {f"beside/{name}": frozen for name, frozen in self._beside.freeze().items()}
         if self._impressions is not None:
             parts[f"clock/{self.spec.impressions_topic}"] = self._impressions.freeze()
@@ -220,6 +219,7 @@ class PartitionState:
                 for source in self._row_sources
             },
             "counters": asdict(self.counters),
+            **definitions_of(self.spec, self.former_layouts),
         }
         return Snapshot(self.offsets, self.spec.made_for, meta, parts, self._copy_rows)
 
@@ -232,20 +232,23 @@ class PartitionState:
         partitions: int = 1,
     ) -> PartitionState:
         """The state that a snapshot's file holds. Raises SnapshotError, DefinitionChanged."""
-        meta, arrays = unpack_for(SNAPSHOT_KIND, spec.made_for, payload)
-        if meta["partition"] != partition:
-            raise SnapshotError(f"a snapshot of partition {meta['partition']}, not {partition}")
-        meta = with_topics(meta, spec)
+        found = read_snapshot(spec, partition, payload)
+        meta, arrays = found.meta, found.arrays
         state = cls(spec, partition, partitions)
+        state.changes = found.changes
+        state.former_layouts |= found.former_layouts
+        newest_ms = meta["newest_event_ms"]
         for source in state._row_sources:
-            source.load(arrays, meta["newest_event_ms"][source.table.plan.source.topic])
+            if (topic := source.table.plan.source.topic) in newest_ms:  # else it is new
+                source.load(arrays, newest_ms[topic])
         # Its own copy: examples may wait for long, and would keep all of the file in memory.
         waiting = {name: array.copy() for name, array in part_of(arrays, "outbox").items()}
         state.example_queue.load(waiting, meta["topics"])
         if state._waits is not None:
-            state._waits.load(part_of(arrays, _part_of(state._waits)))
+            state._waits.load(part_of(arrays, state._waits.PART))
         for table in state._beside.tables:
-            table.load(part_of(arrays, f"beside/{table.plan.name}"))
+            if rows := part_of(arrays, f"beside/{table.plan.name}"):  # else it is new
+                table.load(rows)
         if state._impressions is not None:
             state._impressions.load(part_of(arrays, f"clock/{spec.impressions_topic}"))
         state._offsets |= SourceOffsets(meta["offsets"])
@@ -292,7 +295,3 @@ class PartitionState:
         self.counters.positives += int(np.count_nonzero(rows.labels > 0.5))
         forgotten = self.spec.identity_ids(outcome.forgotten)
         self.example_queue.extend(rows, self.offsets, forgotten)
-
-
-def _part_of(waits: Joiner | WaitingExamples) -> str:
-    return "joiner" if isinstance(waits, Joiner) else "waiting"

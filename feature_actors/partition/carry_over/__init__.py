@@ -1,0 +1,1 @@
+"""Snapshots of other definitions, carried over to those of now."""

@@ -1,0 +1,181 @@
+"""What becomes of the rows of a table when its definitions change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from freshrank.actors.errors import DefinitionChanged
+from freshrank.actors.messages import Doubles, Ints
+from freshrank.feature_actors.aggregations.kernel_types import HEADER_WORDS
+from freshrank.feature_actors.partition.spec import PartitionSpec
+from freshrank.feature_actors.views.latest_row_plan import LatestRowPlan
+from freshrank.feature_actors.views.row_plan import RowPlan
+
+
+class KeptTable(msgspec.Struct, frozen=True):
+    """The definitions of a table of rows, as files keep them."""
+
+    basis: str
+    """See `RowPlan`."""
+    fingerprint: str
+    columns: tuple[tuple[str, str, int], ...]
+    """Of each column its name, its definition, and its words in a row (`RowColumn`)."""
+
+    @classmethod
+    def of(cls, plan: RowPlan) -> KeptTable:
+        """Those of a plan."""
+        columns = tuple((one.name, one.definition, one.words) for one in plan.columns_of_rows)
+        return cls(plan.basis, plan.fingerprint, columns)
+
+
+@dataclass(frozen=True)
+class TableChange:
+    """From the rows of a table before to those of now.
+
+    A column of now has the words of one of before with the same definition: that of its name
+    first, else any, so that a feature which is renamed keeps its state.
+    """
+
+    name: str
+    """See `RowPlan`."""
+    before: KeptTable | None
+    """None: the table is new."""
+    now: RowPlan | None
+    """None: it is gone."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether rows of before mean something else, or lie elsewhere in the online store."""
+        if self.before is None or self.now is None:
+            return True
+        same = self.before.fingerprint == self.now.fingerprint
+        return not same or bool(self.added or self.dropped)
+
+    @property
+    def kept(self) -> list[str]:
+        """The columns whose words stay, by the names of now."""
+        return [name for name, source in zip(self._names, self._sources, strict=True) if source]
+
+    @property
+    def added(self) -> list[str]:
+        """The columns that begin empty."""
+        return [name for name, source in zip(self._names, self._sources, strict=True) if not source]
+
+    @property
+    def dropped(self) -> list[str]:
+        """The columns that nothing of now goes on with, by the names of before."""
+        used = set(self._sources)
+        return [name for name, *_ in self._columns if name not in used]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """By names of now: the names that columns had."""
+        pairs = zip(self._names, self._sources, strict=True)
+        return {name: source for name, source in pairs if source not in (None, name)}
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether its topic holds what new columns lack: those of tables are compacted."""
+        return isinstance(self.now, LatestRowPlan) and bool(self.added)
+
+    def rows(self, rows: Doubles) -> Doubles:
+        """float64[m, words]: rows of before in the layout of now; new columns are empty."""
+        assert self.now is not None
+        found = np.tile(self.now.empty_row, (len(rows), 1))
+        kept = self._words >= 0
+        found[:, kept] = rows[:, self._words[kept]]
+        return found
+
+    def __str__(self) -> str:
+        """One line for people.
+
+        >>> str(TableChange("user/visits", KeptTable("", "f", (("pages", "", 1),)), None))
+        'rows of user/visits: dropped'
+        """
+        if self.now is None:
+            return f"rows of {self.name}: dropped"
+        if self.before is None:
+            return f"rows of {self.name}: new ({', '.join(self.added)})"
+        renamed = [f"{before} is now {name}" for name, before in self.renamed.items()]
+        parts = {
+            "kept": self.kept,
+            "renamed": renamed,
+            "new, empty so far": self.added,
+            "dropped": self.dropped,
+        }
+        texts = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+        return f"rows of {self.name}: {'; '.join(texts)}"
+
+    @property
+    def _columns(self) -> Sequence[tuple[str, str, int]]:
+        return () if self.before is None else self.before.columns
+
+    @property
+    def _names(self) -> list[str]:
+        return [] if self.now is None else [one.name for one in self.now.columns_of_rows]
+
+    @cached_property
+    def _sources(self) -> list[str | None]:
+        """Of each column of now: the name of that of before whose words it has."""
+        if self.now is None:
+            return []
+        same: dict[tuple[str, int], list[str]] = {}
+        for name, definition, words in self._columns:
+            same.setdefault((definition, words), []).append(name)
+        found: list[str | None] = []
+        for column in self.now.columns_of_rows:
+            names = same.get((column.definition, column.words), [None])
+            found.append(column.name if column.name in names else names[0])
+        return found
+
+    @cached_property
+    def _words(self) -> Ints:
+        """int64[words of now]: the word of before that each one is; -1 for one that is new."""
+        assert self.now is not None
+        begins: dict[str | None, int] = {}
+        begin = HEADER_WORDS
+        for name, _, words in self._columns:
+            begins[name] = begin
+            begin += words
+        found = list(range(HEADER_WORDS))
+        for column, source in zip(self.now.columns_of_rows, self._sources, strict=True):
+            first = begins.get(source)
+            words_of = range(column.words)
+            found += [-1 if first is None else first + word for word in words_of]
+        return np.array(found, dtype=np.int64)
+
+
+def plans_of(spec: PartitionSpec) -> list[RowPlan]:
+    """Of all rows that the partitions keep: those of their entity, and those beside them."""
+    return [*spec.plan.row_plans, *spec.beside]
+
+
+def table_changes(
+    before: Mapping[str, KeptTable], plans: Iterable[RowPlan]
+) -> Mapping[str, TableChange]:
+    """By name of the tables of before and of now: what becomes of each.
+
+    Raises DefinitionChanged when the rows of one cannot be carried over.
+    """
+    found: dict[str, TableChange] = {}
+    for plan in plans:
+        kept = before.get(plan.name)
+        if kept is not None and kept.basis != plan.basis:
+            raise DefinitionChanged(
+                f"the rows of {plan.name} are made of {kept.basis!r}, and would now be of "
+                f"{plan.basis!r}: entity, topic, time and partitioner of rows have to stay"
+            )
+        found[plan.name] = TableChange(plan.name, kept, plan)
+    gone = {name: kept for name, kept in before.items() if name not in found}
+    return found | {name: TableChange(name, kept, None) for name, kept in gone.items()}
+
+
+def tables_of(meta: Mapping[str, Any]) -> dict[str, KeptTable]:
+    """By name: the tables of rows that a snapshot's header tells of."""
+    return msgspec.convert(meta["tables"], dict[str, KeptTable])
