@@ -5,21 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from numpy.typing import NDArray
 
 from freshrank.actors.errors import DefinitionChanged, ProgressError, SnapshotError
-from freshrank.actors.messages import SourceOffsets, Version
+from freshrank.actors.messages import InputLayout, SourceOffsets, Version
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.disk import Piece
-from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack, unpack_for
+from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack_for
 from freshrank.actors.snapshots.store import SnapshotStore
-from freshrank.learner import former_default
+from freshrank.learner import changed_inputs, former_default
+from freshrank.learner.changed_inputs import ChangedInputs
 from freshrank.learner.core import Learner
-from freshrank.learner.guard.quarantine import Quarantined, range_from_json, range_to_json
-from freshrank.learner.models.base import Model, weights_fingerprint
+from freshrank.learner.guard.quarantine import (
+    Quarantined,
+    Refusal,
+    range_from_json,
+    range_to_json,
+)
+from freshrank.learner.models.base import Model, Rebindable, weights_fingerprint
 from freshrank.learner.optimizers.base import Optimizer
+from freshrank.learner.optimizers.state_columns import has_state_by_weight
 from freshrank.learner.parameters.target_scale import kept_moments
 
 NAME = "learner"
@@ -40,30 +49,81 @@ class Checkpoint:
         return pack(NAME, self.made_for, self.meta, self.arrays)
 
 
+_NO_INPUTS = InputLayout((), ())
+
+
 def made_for(model: Model, optimizer: Optimizer) -> MadeFor:
-    """The model on its inputs and the optimiser."""
-    text = f"{weights_fingerprint(model)} {optimizer!r}"
-    return MadeFor(hashlib.sha256(text.encode()).hexdigest()[:16])
+    """The model on its inputs and the optimiser; the basis is that of the same on other inputs.
+
+    There is none where it is not known what the weights or their state belong to: of a model that
+    is not `Rebindable`, and of an optimiser that keeps no `has_state_by_weight`.
+    """
+    basis = ""
+    if isinstance(model, Rebindable) and has_state_by_weight(optimizer):
+        basis = _digits(model.rebound(_NO_INPUTS).fingerprint, optimizer)
+    return MadeFor(_digits(weights_fingerprint(model), optimizer), basis)
+
+
+def _digits(model: str, optimizer: Optimizer) -> str:
+    return hashlib.sha256(f"{model} {optimizer!r}".encode()).hexdigest()[:16]
 
 
 def readable(model: Model, optimizer: Optimizer) -> tuple[MadeFor, ...]:
     """What the checkpoints are made for that a learner with these goes on from."""
+    return tuple(made_for(model, one) for one in _optimizers(optimizer))
+
+
+def _optimizers(optimizer: Optimizer) -> list[Optimizer]:
+    """Those whose state one with `optimizer` goes on from."""
     former = former_default.former_of(optimizer)
-    return tuple(made_for(model, one) for one in (optimizer, former) if one is not None)
+    return [optimizer] if former is None else [optimizer, former]
 
 
-def unpacked(
-    payload: bytes | bytearray, model: Model, optimizer: Optimizer
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The (meta, arrays) of a checkpoint, with the state of the optimiser as `optimizer` keeps it.
+class Unpacked(NamedTuple):
+    """A checkpoint as a learner with the model and the optimiser of now has it."""
+
+    meta: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    changed: ChangedInputs | None = None
+    """None: it was made by a model on the same inputs."""
+
+
+def unpacked(payload: bytes | bytearray, model: Model, optimizer: Optimizer) -> Unpacked:
+    """Read a checkpoint; one of a model on other inputs is carried over to those of `model`.
 
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
     """
-    former = former_default.former_of(optimizer)
-    if former is not None and unpack(payload).made_for == made_for(model, former):
-        meta, arrays = unpack_for(NAME, made_for(model, former), payload)
-        return meta, former_default.converted(arrays, model)
-    return unpack_for(NAME, made_for(model, optimizer), payload)
+    (meta, arrays), made_by = _unpacked_for(payload, model, optimizer)
+    now = KeptLayout.of(model.layout)
+    # Files of before do not tell: their fingerprint has the inputs' names.
+    before = msgspec.convert(meta["inputs"], KeptLayout) if "inputs" in meta else now
+    if before == now:
+        return Unpacked(meta, _stepped_by(optimizer, made_by, arrays, model))
+    if not (isinstance(model, Rebindable) and has_state_by_weight(optimizer)):
+        raise DefinitionChanged(f"made for other inputs: {ChangedInputs.of(before, now)}")
+    arrays = _stepped_by(optimizer, made_by, arrays, model.rebound(before.layout))
+    return Unpacked(*changed_inputs.carried_over(meta, arrays, model, optimizer))
+
+
+def _stepped_by(
+    optimizer: Optimizer, made_by: Optimizer, arrays: dict[str, NDArray[Any]], model: Model
+) -> dict[str, NDArray[Any]]:
+    """The arrays as `optimizer` has them, of a checkpoint of `model` that another may have made."""
+    return arrays if made_by == optimizer else former_default.converted(arrays, model)
+
+
+def _unpacked_for(
+    payload: bytes | bytearray, model: Model, optimizer: Optimizer
+) -> tuple[tuple[dict[str, Any], dict[str, NDArray[Any]]], Optimizer]:
+    """The (meta, arrays) of a checkpoint, and the optimiser that it was made by."""
+    problem: DefinitionChanged | None = None
+    for one in _optimizers(optimizer):
+        try:
+            return unpack_for(NAME, made_for(model, one), payload), one
+        except DefinitionChanged as error:
+            problem = problem or error
+    assert problem is not None  # there is one optimiser at least
+    raise problem
 
 
 def take(learner: Learner) -> Checkpoint:
@@ -89,6 +149,7 @@ def take(learner: Learner) -> Checkpoint:
                 [*range_to_json(refused.offset_range), refused.reason]
                 for refused in learner.quarantine.quarantined
             ],
+            "inputs": msgspec.to_builtins(KeptLayout.of(learner.model.layout)),
             "watch": learner.rollback_log.meta(),
             "counted": learner.metrics.kept(),
         },
@@ -112,10 +173,15 @@ class Restored:
     place: str | None = None
     """Where the checkpoint lies; None: there was none."""
     problems: list[str] = field(default_factory=list)
+    changed: ChangedInputs | None = None
+    """How its inputs differ from those of now; None: they do not."""
 
 
 def restore(learner: Learner, store: SnapshotStore) -> Restored:
     """Put a fresh `learner` where the newest readable checkpoint left off, one epoch later.
+
+    Where that is of other inputs, what belongs to those that stay goes on (`changed_inputs`), and
+    what the guard held back is quarantined.
 
     Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError
     when there are files and none can be read.
@@ -123,14 +189,17 @@ def restore(learner: Learner, store: SnapshotStore) -> Restored:
     found = Restored()
     for kept in store.candidates(NAME):
         try:
-            meta, arrays = unpacked(kept.read(), learner.model, learner.optimizer)
+            meta, arrays, changed = unpacked(kept.read(), learner.model, learner.optimizer)
         except DefinitionChanged as error:
             raise DefinitionChanged(f"{kept.place}: {error}") from error
         except SnapshotError as error:
             found.problems.append(f"{kept.place} was passed over: {error}")
             continue
         _fill(learner, meta, arrays)
-        found.place = kept.place
+        if changed and changed.refused:
+            learner.metrics.refused[Refusal.INPUTS] += changed.examples_refused
+            learner.quarantine.refused({changed_inputs.REASON: changed.refused})
+        found.place, found.changed = kept.place, changed
         return found
     if found.problems:
         raise SnapshotError(f"no checkpoint can be read: {'; '.join(found.problems)}")

@@ -23,9 +23,12 @@ KIND = "pinned"
 def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer) -> Iterator[Piece]:
     """The contents of a file of the weights that a checkpoint holds.
 
-    Raises DefinitionChanged when it was made for another model or optimiser, and SnapshotError.
+    Raises DefinitionChanged when it was made for another model, optimiser or other inputs, whose
+    weights are another version, and SnapshotError.
     """
-    meta, arrays = checkpoints.unpacked(checkpoint, model, optimizer)
+    meta, arrays, changed = checkpoints.unpacked(checkpoint, model, optimizer)
+    if changed is not None:
+        raise DefinitionChanged(f"made for other inputs: {changed}")
     dense, rows = arrays["dense"], arrays["rows"]
     if isinstance(optimizer, Averaged):  # what served
         dense = optimizer.averages(dense, model.dense_size)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from freshrank.actors.messages.arrays import Floats, Ints
-from freshrank.actors.messages.model_inputs import InputLayout, Inputs
+from freshrank.actors.messages.model_inputs import IdField, InputLayout, Inputs
 
 
 class KeptLayout(msgspec.Struct, frozen=True):
@@ -22,18 +22,25 @@ class KeptLayout(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, layout: InputLayout) -> KeptLayout:
-        """That of a layout.
+        """That of a layout. Where it has no meanings, it is names and cleaning that tell.
 
         >>> from freshrank.actors.messages import IdField
         >>> KeptLayout.of(InputLayout(("price",), (IdField("item"),), meanings=("p", "i")))
         KeptLayout(dense=(('price', 'p'),), fields=(('item', 1, 'i'),))
         """
-        meanings = layout.meanings or ("",) * (len(layout.dense) + len(layout.fields))
+        meanings = layout.meanings or _cleaned(layout)
         of_fields = zip(layout.fields, meanings[len(layout.dense) :], strict=True)
         return cls(
             tuple(zip(layout.dense, meanings, strict=False)),
             tuple((one.name, one.width, meaning) for one, meaning in of_fields),
         )
+
+    @property
+    def layout(self) -> InputLayout:
+        """A layout of these columns, without what is done to their values."""
+        fields = tuple(IdField(name, width) for name, width, _ in self.fields)
+        meanings = tuple(one[-1] for one in (*self.dense, *self.fields))
+        return InputLayout(tuple(name for name, _ in self.dense), fields, meanings=meanings)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class LayoutChange:
     >>> carried = LayoutChange(was, now).inputs(rows)
     >>> carried.dense.tolist(), carried.ids.tolist()
     ([[2.0, 1.0]], [[0, 7]])
+    >>> LayoutChange(was, now).fields.tolist()
+    [-1, 0]
     """
 
     before: KeptLayout
@@ -57,6 +66,12 @@ class LayoutChange:
         """int64[d]: the column that each number had; -1 for those that are new, or changed."""
         places = {named: place for place, named in enumerate(self.before.dense)}
         return _array([places.get(named, -1) for named in KeptLayout.of(self.now).dense])
+
+    @cached_property
+    def fields(self) -> Ints:
+        """int64[F]: the place that each id field had; -1 for those that are new, or changed."""
+        places = {named: place for place, named in enumerate(self.before.fields)}
+        return _array([places.get(named, -1) for named in KeptLayout.of(self.now).fields])
 
     @cached_property
     def ids(self) -> Ints:
@@ -96,6 +111,12 @@ class LayoutChange:
         kept = self.ids >= 0
         found[:, kept] = ids[:, self.ids[kept]]
         return found
+
+
+def _cleaned(layout: InputLayout) -> tuple[str, ...]:
+    """What is done to each of the numbers, and to those whose buckets each id field takes."""
+    of = [(name,) for name in layout.dense] + [field.buckets for field in layout.fields]
+    return tuple(", ".join(repr(one) for one in layout.cleaning if one.name in names) for names in of)
 
 
 def _array(places: list[int]) -> Ints:

@@ -28,6 +28,8 @@ class Refusal(StrEnum):
     """Their partition alone has a worse loss."""
     CHALLENGER = "challenger"
     """A challenger that learned them was no better than the restored weights."""
+    INPUTS = "inputs"
+    """They were held back when the inputs of the model changed, and had those of before."""
 
 
 @dataclass(frozen=True, slots=True)

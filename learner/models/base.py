@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from freshrank.actors.messages import Floats, InputLayout
+from freshrank.actors.messages import Floats, InputLayout, Ints
+from freshrank.actors.messages.kept_layout import LayoutChange
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.losses import LogLoss, Loss
 
@@ -101,6 +102,26 @@ class WithLinearPart(Protocol):
 
 
 @runtime_checkable
+class Rebindable(Model, Protocol):
+    """A `Model` whose weights can be carried over to other inputs.
+
+    Each of its dense weights belongs to an input, to several of them, or to none: so it has a place
+    among the weights of the same model on other inputs.
+    """
+
+    def rebound(self, layout: InputLayout) -> Model:
+        """The same specification and loss, bound to inputs of `layout`."""
+        ...
+
+    def places_before(self, change: LayoutChange) -> Ints:
+        """int64[p]: the place that each dense weight had, on the inputs that there were before.
+
+        -1 where it is of an input that is new, or is another one: it begins as in `initial`.
+        """
+        ...
+
+
+@runtime_checkable
 class ModelSpec(Protocol):
     """A model as a user names it in a pipeline, before its inputs are known.
 
@@ -119,6 +140,17 @@ def weights_fingerprint(model: Model) -> str:
     if not cleaning:
         return model.fingerprint
     return hashlib.sha256(f"{model.fingerprint} {cleaning!r}".encode()).hexdigest()[:16]
+
+
+def moved(places: Ints, rows: Ints) -> Ints:
+    """int64[n, ...]: those `rows` (int64[n]) of int64[m, ...] places; -1 where a row is -1.
+
+    >>> moved(np.array([[5, 6], [7, 8]]), np.array([1, -1])).tolist()
+    [[7, 8], [-1, -1]]
+    """
+    none = np.full((1, *places.shape[1:]), -1, dtype=np.int64)
+    found: Ints = np.concatenate([places, none])[rows]
+    return found
 
 
 FIRST_WEIGHT = 1.0

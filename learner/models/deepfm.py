@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from freshrank.actors.errors import ConfigError
-from freshrank.actors.messages import Floats, InputLayout
+from freshrank.actors.messages import Floats, InputLayout, Ints
+from freshrank.actors.messages.kept_layout import LayoutChange
 from freshrank.learner.embeddings.row_init import RowInit
 from freshrank.learner.models.base import Array, fingerprint_of, first_weights
 from freshrank.learner.models.deepfm_shape import DeepFMShape
@@ -114,6 +115,15 @@ class BoundDeepFM:
     def prior(self) -> float:
         """See `WithPrior`."""
         return self.spec.base_rate
+
+    def rebound(self, layout: InputLayout) -> BoundDeepFM:
+        """See `Rebindable`."""
+        return replace(self, layout=layout)
+
+    def places_before(self, change: LayoutChange) -> Ints:
+        """See `Rebindable` and `DeepFMShape.places_in`."""
+        before = self.rebound(change.before.layout)
+        return self.shape.places_in(before.shape, change.dense, change.fields)
 
     @property
     def linear_size(self) -> int:

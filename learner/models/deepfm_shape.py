@@ -16,8 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from freshrank.actors.messages import Floats
-from freshrank.learner.models.base import SPURIOUS_FLAGS, Array
+from freshrank.actors.messages import Floats, Ints
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, moved
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,29 @@ class DeepFMShape:
         for weights, _ in layers:
             weights[:] = random.normal(0.0, math.sqrt(2.0 / weights.shape[0]), weights.shape)
         return flat
+
+    def places_in(self, before: DeepFMShape, dense: Ints, fields: Ints) -> Ints:
+        """int64[p]: where each of the weights was in the flat vector of a shape of other inputs.
+
+        `dense` int64[d] and `fields` int64[F] are the places that the inputs had there; -1 for new
+        ones, and for the weights of these. Hidden units stay what they are, so only the rows of the
+        first layer move: those of an embedding's columns, and those of the dense inputs.
+        """
+        width, (units, first) = before.embedding_dim, before.layers[0]
+        # The parts that move, in their order, as (inputs, weights of each, where these are now).
+        parts = (
+            (before.dense, 1, dense),
+            (before.dense, width, dense),
+            (before.fields, width * first, fields),
+            (before.dense, first, dense),
+        )
+        found, at = [np.zeros(1, np.int64)], 1
+        for inputs, each, places in parts:
+            part = np.arange(at, at + inputs * each).reshape(inputs, each)
+            found.append(moved(part, places).ravel())
+            at += part.size
+        assert at == 1 + before.dense * (1 + width) + units * first
+        return np.concatenate([*found, np.arange(at, before.size)])
 
     @SPURIOUS_FLAGS
     def outputs(self, flat: Array, x: Array, pooled: Array) -> Array:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from freshrank.actors.messages import Floats, InputLayout
+from freshrank.actors.messages import Floats, InputLayout, Ints
+from freshrank.actors.messages.kept_layout import LayoutChange
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of, first_weights
+from freshrank.learner.models.base import (
+    SPURIOUS_FLAGS,
+    Array,
+    fingerprint_of,
+    first_weights,
+    moved,
+)
 from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.losses import Loss, learns_scale
 
@@ -75,6 +82,15 @@ class BoundLinear:
     def prior(self) -> float:
         """See `WithPrior`."""
         return self.bias
+
+    def rebound(self, layout: InputLayout) -> BoundLinear:
+        """See `Rebindable`."""
+        return replace(self, layout=layout)
+
+    def places_before(self, change: LayoutChange) -> Ints:
+        """See `Rebindable`: the bias stays the first weight."""
+        inputs = np.arange(1, 1 + len(change.before.dense))
+        return np.concatenate([np.zeros(1, np.int64), moved(inputs, change.dense)])
 
     @SPURIOUS_FLAGS
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:

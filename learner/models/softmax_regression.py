@@ -7,9 +7,10 @@ from typing import Self
 
 import numpy as np
 
-from freshrank.actors.messages import Doubles, Floats, InputLayout
+from freshrank.actors.messages import Doubles, Floats, InputLayout, Ints
+from freshrank.actors.messages.kept_layout import LayoutChange
 from freshrank.learner.embeddings.row_init import RowInit
-from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of
+from freshrank.learner.models.base import SPURIOUS_FLAGS, Array, fingerprint_of, moved
 from freshrank.learner.models.explanation.contributions import Contributions
 from freshrank.learner.models.losses import LEAST_PROBABILITY, Loss
 
@@ -162,6 +163,17 @@ class BoundSoftmax:
     def initial(self) -> Floats:
         """All zero: every class is as probable."""
         return np.zeros(self.dense_size, np.float32)
+
+    def rebound(self, layout: InputLayout) -> BoundSoftmax:
+        """See `Rebindable`."""
+        return replace(self, layout=layout)
+
+    def places_before(self, change: LayoutChange) -> Ints:
+        """See `Rebindable`: a row of the matrix moves as a whole, the first one stays."""
+        inputs = 1 + len(change.before.dense)
+        rows = np.arange(inputs * self._classes).reshape(inputs, self._classes)
+        kept: Ints = moved(rows[1:], change.dense)
+        return np.concatenate([rows[:1], kept]).ravel()
 
     @SPURIOUS_FLAGS
     def outputs(self, dense: Array, x: Array, pooled: Array) -> Array:

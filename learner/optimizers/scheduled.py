@@ -18,6 +18,9 @@ _LEAST_FACTOR = 1e-9
 class ScheduledOptimizer(ABC):
     """Derive an `Optimizer` from it to give it a schedule; a frozen dataclass with ``repr=False``.
 
+    Its state is columns with one for each weight, in the order of these, and behind all of them
+    those of the row: so it is kept where the inputs of a model change (`state_columns`).
+
     Parameters
     ----------
     schedule

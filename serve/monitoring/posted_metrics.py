@@ -112,6 +112,7 @@ _OF_THE_LEARNER = _counters(
     examples_refused_loss="Examples refused because their loss was worse, and not after them",
     examples_refused_partition="Examples refused because their partition alone is worse",
     examples_refused_challenger="Examples refused because a challenger was no better",
+    examples_refused_inputs="Examples held back when the inputs of the model changed",
     judged="Examples behind the progressive AUC and loss, by their weights",
     compared="Examples scored by the weights and by the frozen reference",
 ) | _gauges(

@@ -41,7 +41,8 @@ ORDER = {
     "feature_actors": "streams aggregations views encoding labels state partition reading "
     "retrieval shard connectors",
     "learner": "embeddings optimizers models parameters evaluation gradients guard metrics "
-    "reporters tensorboard_log settings recovery core former_default checkpoints pinned actor",
+    "reporters tensorboard_log settings recovery core former_default changed_inputs checkpoints "
+    "pinned actor",
     "serve": "access api client experiments autoscaling monitoring scoring explanation entities "
     "recommendation http grpc app proxy deployment",
     "deploy": "pipelines config console state servers history served experiments wiring cluster "
