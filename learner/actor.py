@@ -16,7 +16,6 @@ from freshrank.actors.parameters.delta_log import DeltaLog
 from freshrank.actors.protocols import Progress, Status
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.learner import checkpoints
-from freshrank.learner.changed_inputs import ChangedInputs
 from freshrank.learner.core import Learner
 from freshrank.learner.reporters import Reporters
 
@@ -79,10 +78,7 @@ class LearnerActor:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self._saved_at: float | None = None
-        self._passed_over: list[str] = []
-        """Checkpoints that could not be read at the start, with the reason."""
-        self._changed: ChangedInputs | None = None
-        """How the inputs differ from those of before the start; None: they do not."""
+        self._restored = checkpoints.Restored()
         self._save_error: str | None = None
         """Why the last checkpoint could not be written; None when it was."""
         self._log_error: str | None = None
@@ -98,9 +94,9 @@ class LearnerActor:
             return
         if self._store is not None:
             found = await self._offload(checkpoints.restore, self._learner, self._store)
-            self._passed_over, self._changed = found.problems, found.changed
+            self._restored = found
             tell_passed_over(self._alerts, found.problems)
-            if found.changed is not None:
+            if found.changed:
                 _log.warning("the model goes on with other inputs: %s", found.changed)
         await self._claim_epoch()
         self._deltas = DeltaLog(self._learner.version, self._snapshot)
@@ -194,8 +190,7 @@ class LearnerActor:
                 **{name: error for name, error in errors.items() if error is not None},
                 **self._learner.rollback_log.health(),
             },
-            "passed_over": self._passed_over,
-            "changed_inputs": None if self._changed is None else self._changed.to_json(),
+            **self._restored.status(),
             "checkpoint_age_s": age,
             "alerts": self._alerts.status(),
         }

@@ -176,6 +176,11 @@ class Restored:
     changed: ChangedInputs | None = None
     """How its inputs differ from those of now; None: they do not."""
 
+    def status(self) -> dict[str, JsonValue]:
+        """What of it a learner says about its start."""
+        changed = None if self.changed is None else self.changed.to_json()
+        return {"passed_over": [*self.problems], "changed_inputs": changed}
+
 
 def restore(learner: Learner, store: SnapshotStore) -> Restored:
     """Put a fresh `learner` where the newest readable checkpoint left off, one epoch later.

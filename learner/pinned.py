@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
+from freshrank.actors.errors import DefinitionChanged
 from freshrank.actors.messages import Delta, Version
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.snapshots.disk import Piece
 from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack_for
 from freshrank.learner import checkpoints
+from freshrank.learner.changed_inputs import ChangedInputs
 from freshrank.learner.models.base import Model, weights_fingerprint
 from freshrank.learner.optimizers.averaged import Averaged
 from freshrank.learner.optimizers.base import Optimizer
@@ -39,7 +43,11 @@ def pinned_of(checkpoint: bytes | bytearray, model: Model, optimizer: Optimizer)
         "keys": arrays["keys"],
         "rows": rows[:, : model.rows.width],
     }
-    meta = {"version": meta["version"], "applied": meta["applied"]}
+    meta = {
+        "version": meta["version"],
+        "applied": meta["applied"],
+        "inputs": msgspec.to_builtins(KeptLayout.of(model.layout)),
+    }
     return pack(
         KIND,
         MadeFor(weights_fingerprint(model)),
@@ -54,6 +62,10 @@ def pinned_weights(payload: bytes | bytearray, model: Model) -> ModelWeights:
     Raises DefinitionChanged when it was made for another model or inputs, and SnapshotError.
     """
     meta, arrays = unpack_for(KIND, MadeFor(weights_fingerprint(model)), payload)
+    now = KeptLayout.of(model.layout)
+    before = msgspec.convert(meta["inputs"], KeptLayout) if "inputs" in meta else now  # of before
+    if before != now:
+        raise DefinitionChanged(f"made for other inputs: {ChangedInputs.of(before, now)}")
     order = np.argsort(arrays["keys"], kind="stable")
     weights = ModelWeights(model)
     weights.apply(

@@ -39,8 +39,10 @@ class KeptLayout(msgspec.Struct, frozen=True):
     def layout(self) -> InputLayout:
         """A layout of these columns, without what is done to their values."""
         fields = tuple(IdField(name, width) for name, width, _ in self.fields)
-        meanings = tuple(one[-1] for one in (*self.dense, *self.fields))
-        return InputLayout(tuple(name for name, _ in self.dense), fields, meanings=meanings)
+        meanings = [meaning for _, meaning in self.dense]
+        meanings += [meaning for _, _, meaning in self.fields]
+        names = tuple(name for name, _ in self.dense)
+        return InputLayout(names, fields, meanings=tuple(meanings))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,9 @@ class LayoutChange:
 def _cleaned(layout: InputLayout) -> tuple[str, ...]:
     """What is done to each of the numbers, and to those whose buckets each id field takes."""
     of = [(name,) for name in layout.dense] + [field.buckets for field in layout.fields]
-    return tuple(", ".join(repr(one) for one in layout.cleaning if one.name in names) for names in of)
+    return tuple(
+        ", ".join(repr(one) for one in layout.cleaning if one.name in names) for names in of
+    )
 
 
 def _array(places: list[int]) -> Ints:
