@@ -91,10 +91,10 @@ class ChangedInputs:
         }
 
 
-def _by_name(layout: KeptLayout) -> dict[tuple[str, str], tuple[object, ...]]:
-    """A number and an id field may have one name."""
-    numbers = {("number", name): (meaning,) for name, meaning in layout.dense}
-    return numbers | {("ids", name): rest for name, *rest in layout.fields}
+def _by_name(layout: KeptLayout) -> dict[tuple[str, str], tuple[int, str]]:
+    """Width and meaning; a number and an id field may have one name."""
+    numbers = {("number", name): (1, meaning) for name, meaning in layout.dense}
+    return numbers | {("ids", name): (width, meaning) for name, width, meaning in layout.fields}
 
 
 def _names(keys: Iterable[tuple[str, str]]) -> tuple[str, ...]:

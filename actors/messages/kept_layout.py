@@ -117,9 +117,9 @@ class LayoutChange:
 
 def _cleaned(layout: InputLayout) -> tuple[str, ...]:
     """What is done to each of the numbers, and to those whose buckets each id field takes."""
-    of = [(name,) for name in layout.dense] + [field.buckets for field in layout.fields]
+    numbers = [(name,) for name in layout.dense] + [field.buckets for field in layout.fields]
     return tuple(
-        ", ".join(repr(one) for one in layout.cleaning if one.name in names) for names in of
+        ", ".join(repr(one) for one in layout.cleaning if one.name in names) for names in numbers
     )
 
 

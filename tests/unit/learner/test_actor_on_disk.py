@@ -16,11 +16,14 @@ from learning import NO_DENSE, Files, examples, gradient
 from source_offsets import upto
 
 from freshrank.actors.errors import SnapshotError, Unavailable
-from freshrank.actors.messages import BEGINNING, Version
+from freshrank.actors.messages import BEGINNING, InputLayout, Version
 from freshrank.actors.protocols import Status
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
+from freshrank.learner.models.logistic_regression import LogisticRegression
+from freshrank.learner.optimizers.sgd import SGD
 from freshrank.learner.reporters import Reporters
+from freshrank.learner.settings import LearnerSettings
 
 
 class FullDisk(Files):
@@ -203,6 +206,32 @@ def test_a_damaged_checkpoint_that_was_passed_over_is_told() -> None:
         assert isinstance(alerts, dict)
         assert alerts["by_kind"] == {"passed_over": 1}
         await second.stop()
+
+    scenario(play)
+
+
+def test_inputs_that_differ_from_those_of_before_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        files = Files()
+        first, _ = actor(core(batch_examples=1), files)
+        await first.start()
+        await first.push(gradient(0, 1))
+        assert (await first.status())["changed_inputs"] is None
+        await first.stop()
+        wider = LogisticRegression().bind(InputLayout(("price",), NO_DENSE.fields))
+        second, _ = actor(Learner(wider, SGD(0.1), LearnerSettings()), files)
+        await second.start()
+        told = {"kept": 1, "new": ["price"], "gone": [], "other": [], "examples_refused": 0}
+        assert (await second.status())["changed_inputs"] == told
+        assert "the model goes on with other inputs: 1 kept; new: price" in caplog.text
+        assert (await second.progress(0)).durable == upto(1), "it is saved with these inputs"
+        await second.stop()
+        third, _ = actor(Learner(wider, SGD(0.1), LearnerSettings()), files)
+        await third.start()
+        assert (await third.status())["changed_inputs"] is None
+        await third.stop()
 
     scenario(play)
 
