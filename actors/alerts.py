@@ -37,6 +37,8 @@ class AlertKind(StrEnum):
     """A snapshot or checkpoint could not be written; older files stay, and it is tried again."""
     PASSED_OVER = "passed_over"
     """A start could not use a snapshot or checkpoint, and went on from an earlier one."""
+    CARRIED_OVER = "carried_over"
+    """A start went on from a state of other definitions: what it keeps, begins and drops."""
     REJECTED = "rejected"
     """Records rejected for the same reason are a large share of all records."""
     CLOCKS = "clocks"

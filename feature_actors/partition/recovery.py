@@ -35,8 +35,8 @@ def recover(
 
     A new state reads its topics from the oldest record kept, and gives the learner only what it
     has not applied. `progress` is None where nothing is learned; `partitions` is the number of
-    partitions of each topic. Raises DefinitionChanged when the newest snapshot was made by other
-    definitions; the rows of tables are read again then, which their topics hold.
+    partitions of each topic. Raises DefinitionChanged when the newest snapshot cannot be carried
+    over to the definitions of now; the rows of tables are read again then, which their topics hold.
     """
     problems: list[str] = []
     for kept in snapshots.candidates(snapshot_name(partition)):

@@ -108,6 +108,7 @@ class ShardOutputs:
             "spans_stale": self.pusher.stale if self.pusher else 0,
             "freshness": self.writer.freshness.at(monotonic).to_json(),
             "passed_over": list(self.snapshotter.passed_over),
+            "carried_over": list(self.snapshotter.carried_over),
             "snapshot_age_s": self.snapshotter.age_s(),
             "snapshot_bytes": self.snapshotter.size(),
         }

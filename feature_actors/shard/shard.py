@@ -103,6 +103,7 @@ class Shard:
         await self._in.start(states)
         self._out = make_outputs(states, ports, self._settings, threaded=not self._lock_step)
         self._out.snapshotter.start_after(passed_over)
+        await self._out.snapshotter.save_carried_over()
         self.states = states
         self._watch_shares()
         if self._lock_step:

@@ -11,6 +11,7 @@ from freshrank.actors.alerts import AlertKind, Alerts, AlertSink, Severity, tell
 from freshrank.actors.clock import Clock
 from freshrank.actors.errors import SnapshotError
 from freshrank.actors.messages import Ints, SourceOffsets
+from freshrank.actors.protocols import JsonValue
 from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import snapshot_name
@@ -89,11 +90,30 @@ class Snapshotter:
         self._reserve()
         self.passed_over: Sequence[str] = ()
         """Snapshots that could not be loaded at the start, and why."""
+        self.carried_over: Sequence[str] = ()
+        """What was kept, added and dropped at the start, where snapshots were of other
+        definitions."""
 
     def start_after(self, passed_over: Sequence[str]) -> None:
         """Keep `passed_over`, and tell of it."""
         self.passed_over = passed_over
         tell_passed_over(self._alerts, passed_over)
+
+    async def save_carried_over(self) -> None:
+        """Write the states that come from files of other definitions, and tell of them.
+
+        Before anything is read: so what is new begins at the same offsets whoever crashes then.
+        """
+        found: dict[str, list[int]] = {}
+        for partition, state in self._states.items():
+            if state.changes:
+                found.setdefault("; ".join(state.changes), []).append(partition)
+                await self._save(partition, state.snapshot(memory=self._memory))
+        self.carried_over = list(found)
+        for changes, partitions in found.items():
+            what = f"the definitions have changed since the snapshots: {changes}"
+            details: dict[str, JsonValue] = {"partitions": [*partitions]}
+            self._alerts.emit(AlertKind.CARRIED_OVER, Severity.WARNING, what, details)
 
     @property
     def error(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,6 +90,16 @@ class FakeLearner:
                 if durable is not None and dominates(durable, learned[1])
             ]
         self.applied = dict(self.durable)
+
+    def start_again(self, topics: Collection[str]) -> None:
+        """Go on from the last checkpoint, with these topics."""
+        self.crash()
+        self.applied = {at: one.only(topics) for at, one in self.applied.items()}
+        self.durable = dict(self.applied)
+        self.learned = {
+            partition: [(begin.only(topics), end.only(topics), one) for begin, end, one in ranges]
+            for partition, ranges in self.learned.items()
+        }
 
     def examples(self) -> Counter[Example]:
         """Count the examples that were learned."""
