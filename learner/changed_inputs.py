@@ -3,8 +3,9 @@
 What belongs to inputs that stay is kept to the last bit: dense weights, the optimiser's state of
 them, and the inputs' statistics. So is what belongs to none, such as the bias and the hidden
 layers, and the whole table: its ids are mixed with the names of their fields, so that those of an
-input that is new are not in it yet. An id field of a name that had another meaning finds the rows
-of the ids that both have. What is new begins as in a model that has learned nothing.
+input that is new are not in it yet, and those of one that is gone are evicted in time. An id field
+of a name that had another meaning finds the rows of the ids that both have. What is new begins as
+in a model that has learned nothing.
 
 An input without statistics is 0 whatever its values, so it changes no prediction before the first
 step that learned of it. What a linear model predicts without an input is what it predicted, less
@@ -30,7 +31,7 @@ from freshrank.actors.errors import bounded
 from freshrank.actors.messages import Doubles, Floats, Ints, OffsetRange
 from freshrank.actors.messages.kept_layout import KeptLayout, LayoutChange
 from freshrank.actors.protocols import JsonValue
-from freshrank.learner.guard.quarantine import merged, range_from_json
+from freshrank.learner.guard.quarantine import range_from_json
 from freshrank.learner.guard.rollback import RollbackLog
 from freshrank.learner.guard.settings import GuardSettings
 from freshrank.learner.models.base import Model, Rebindable
@@ -120,7 +121,7 @@ def carried_over(
     held = _held_back(meta["watch"])
     told = replace(
         ChangedInputs.of(before, now),
-        refused=tuple(merged([range_from_json(one[:3], ()) for one in held])),
+        refused=tuple(range_from_json(one[:3], ()) for one in held),
         examples_refused=sum(one[5] for one in held),
     )
     watch = RollbackLog(GuardSettings(), model.loss).meta()
