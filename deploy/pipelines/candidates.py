@@ -71,12 +71,12 @@ def check_candidate_views(
             )
         key = view.entity.key
         now, wanted = stream.fields[key].kind, view.source.fields[key].kind
-        if now is not wanted or stream.fields[key].optional:
+        if now is not wanted:
             raise ConfigError(
                 f"{view.__name__}.entity",
                 f"its {key!r} is {wanted.value.__name__} in {view.source.topic!r}, and that of "
-                f"{stream.topic!r} is {_typed(stream, key)}",
-                "Give both the same type, without None.",
+                f"{stream.topic!r} is {now.value.__name__}",
+                "Give both the same type.",
             )
 
 
@@ -136,12 +136,12 @@ def _check_table(
             f'Add "{key}" to context.',
         )
     now, wanted = stream.fields[key].kind, table.fields[key].kind
-    if now is not wanted or stream.fields[key].optional:
+    if now is not wanted:
         raise ConfigError(
             place,
             f"its {key!r} is {wanted.value.__name__}, and that of {stream.topic!r} is "
-            f"{_typed(stream, key)}",
-            "Give both the same type, without None.",
+            f"{now.value.__name__}",
+            "Give both the same type.",
         )
     if not any(isinstance(given, TableField) and given.table is table for given in context):
         raise ConfigError(
@@ -149,12 +149,6 @@ def _check_table(
             "no field of it is in the context",
             f"Write one, such as {_example(table)}, or leave the table out.",
         )
-
-
-def _typed(stream: Stream, key: str) -> str:
-    """The type of a field of the stream: "int | None"."""
-    found = stream.fields[key]
-    return f"{found.kind.value.__name__}{' | None' if found.optional else ''}"
 
 
 def _labelled(place: str) -> ConfigError:

@@ -23,14 +23,14 @@ def count_of(candidates: Candidates) -> int:
 
 
 def names_of(field: Field, candidates: Candidates) -> list[str]:
-    """The name of the entity that each candidate belongs to, as an event's text gives it.
+    """The name of the entity that each candidate names, as an event's text gives it.
 
-    Raises RequestError for a candidate without one.
+    "" for a candidate that names none: no row is of that name. Raises RequestError for wrong ones.
     """
     column_of(field.name, field.kind, candidates)  # or a RequestError
     values: Sequence[Any] = candidates[field.name]
     if None in values:
-        raise RequestError(f"candidates.{field.name}", "every candidate needs it")
+        return ["" if value is None else str(value) for value in values]
     return list(map(str, values if field.kind is Kind.TEXT else map(int, values)))
 
 

@@ -127,10 +127,11 @@ class OnlineFeatures:
         for entity in self._candidate_entities:
             names = names_of(self._key_fields[entity], candidates)
             lines, which = each_once(names)
+            unkeyed = [place for place, name in enumerate(names) if not name] if "" in lines else []
             for table in self._tables[entity]:
                 keys, topic = table.row_keys(lines), table.source.log_topic
                 leads = self._compound.needs(table)
-                found.append(RowLookup(entity, topic, keys, which, leads=leads))
+                found.append(RowLookup(entity, topic, keys, which, leads=leads, unkeyed=unkeyed))
         if not self._compound.follows:
             found += self._compound.lookups(self._entity_id(key), candidates, [], [])
         return found

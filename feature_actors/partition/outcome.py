@@ -18,9 +18,9 @@ class Counters:
     duplicates: int = 0
     late: int = 0
     without_part: int = 0
-    """Events without a value for a part of a compound entity's id: they change none of its rows."""
+    """Events without a value for a part of an entity's id: they change none of its rows."""
     part_too_long: int = 0
-    """Events whose part of a compound entity's id has more than `LONGEST_KEY` characters."""
+    """Events whose part of an entity's id has more than `LONGEST_KEY` characters."""
     dead: int = 0
     dead_time_unit: int = 0
     """Of the dead: their event time is in another unit than the stream declares."""

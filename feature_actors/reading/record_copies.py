@@ -156,7 +156,8 @@ def _before(to: Ints, offsets: Ints, previous: Ints) -> Ints:
 class CopyMaker:
     """Finds where the records of `stream` belong among so many partitions.
 
-    One that is no event of the stream belongs where its own partition's number hashes to. A
+    One that is no event of the stream, or names no entity, belongs where its own partition's number
+    hashes to. A
     tombstone belongs to the entity of its key: where the stream is of another key than the topic's,
     it says nothing of its entities, and is not copied. Nor is, there, an event that lies in another
     partition than the topic's own key belongs to: the shard of that partition rejects it, and an
@@ -174,11 +175,12 @@ class CopyMaker:
         The source topic has `source_partitions`.
         """
         columns, _ = self._codec.decode(batch)
-        names = columns.text(self._stream.key.key)
+        names, unknown = columns.text(self._stream.key.key), str(batch.partition)
+        if "" in names:
+            names = [name or unknown for name in names]
         belong = partitions_of_texts(names, self._partitions, Partitioner.MURMUR2)
         if len(columns) < len(batch.values):
             known = np.searchsorted(batch.offsets, columns.offsets)
-            unknown = str(batch.partition)
             of_known = zip(known.tolist(), names, strict=True)
             names = [unknown] * len(batch.values)
             for place, name in of_known:

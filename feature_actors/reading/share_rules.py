@@ -17,6 +17,8 @@ FEW = 10
 # Some users act late, or on what they had not been shown; many of them hint at a fault.
 _MANY = 0.2
 _MOST = 0.5
+# Of a union of structs one kind may be rare, and be the only one that names some entity.
+_ALL_BUT_A_FEW = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +145,15 @@ RULES = (
         "without_part",
         _PAIRS,
         AlertKind.REJECTED,
-        "most events have no value for a part of the id of a compound entity, so that they change "
-        "no row of it: see that the producers send the fields that Entity(key=[...]) names",
-        most=_MOST,
+        "hardly an event has a value for a part of an entity's id, so that they change no row of "
+        "it: see that the producers send the fields that Entity(key=...) names",
+        most=_ALL_BUT_A_FEW,
     ),
     ShareRule(
         "part_too_long",
         _PAIRS,
         AlertKind.REJECTED,
-        "events change no row of a compound entity because a part of its id is longer than 256 "
+        "events change no row of an entity because a part of its id is longer than 256 "
         "characters: name a field that identifies, such as an id",
     ),
     ShareRule(

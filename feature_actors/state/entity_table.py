@@ -76,8 +76,8 @@ class RowsBeside:
     def take(self, columns: Columns) -> list[tuple[FeatureBlock, Ints]]:
         """Apply events; gives for each table features, and int64[n]: each event's line of them.
 
-        They are those just before the event. One that lacks a part of a compound entity's id
-        changes no row of it, and has the features of an empty one.
+        They are those just before the event. One that lacks a part of an entity's id changes no
+        row of it, and has the features of an empty one.
         """
         return [_taken(table, columns) for table in self.tables]
 
@@ -98,8 +98,6 @@ class RowsBeside:
 
 def _taken(table: EntityTable, columns: Columns) -> tuple[FeatureBlock, Ints]:
     entity, lines = table.plan.entity, np.arange(len(columns))
-    if not entity.compound:
-        return _before(table, columns), lines
     whole = np.flatnonzero(~columns.part_faults(entity.key).any)
     before = _before(table, columns.take(whole))
     if len(whole) == len(columns):

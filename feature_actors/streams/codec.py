@@ -8,36 +8,16 @@ from typing import cast
 
 import msgspec
 import numpy as np
-from msgspec import inspect
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.messages import Ints
-from freshrank.actors.records import LONGEST_KEY, RecordBatch, RejectedRecord, RejectKind
+from freshrank.actors.records import RecordBatch, RejectedRecord, RejectKind
 from freshrank.feature_actors.streams.columns import Columns
 from freshrank.feature_actors.streams.entity_key import EntityKey
 from freshrank.feature_actors.streams.formats import UNREADABLE, BoundFormat, Json
-from freshrank.feature_actors.streams.schema.described import without_none
 from freshrank.feature_actors.streams.stream import Stream
 from freshrank.feature_actors.streams.times.faults import TimeFault
 from freshrank.feature_actors.streams.times.reader import TimeReader
-
-
-def key_length(stream: Stream) -> tuple[int, int] | None:
-    """Return the least and the greatest length of a stream's key; None: it is no text, or many.
-
-    >>> from freshrank import Entity
-    >>> Play = msgspec.defstruct("Play", [("id", str), ("listener", str), ("at", int)])
-    >>> listener = Entity("listener", key="listener")
-    >>> key_length(Stream("plays", id="id", time="at", key=listener, schema=Play))
-    (1, 256)
-    """
-    described = inspect.type_info(stream.event_type)
-    assert isinstance(described, inspect.StructType)
-    for field in described.fields:
-        plain, _ = without_none(field.type)
-        if field.name == stream.log_key.key and isinstance(plain, inspect.StrType):
-            return plain.min_length or 0, plain.max_length or LONGEST_KEY
-    return None
 
 
 class Codec:
@@ -58,7 +38,6 @@ class Codec:
         self._max_ahead_ms = stream.max_ahead_ms
         key = (stream.record_key or stream.key).key
         self._key: Callable[[msgspec.Struct], str | int] = attrgetter(key)
-        self._key_length = key_length(stream) if stream.of_another_key else None
         self._entity_key = EntityKey(stream.event_type, stream.fields, key)
         fields = msgspec.structs.fields(stream.event_type)
         self._time_in_json = next(at.encode_name for at in fields if at.name == stream.time)
@@ -70,7 +49,7 @@ class Codec:
         """The good records as columns, in log order, and the others with their reasons."""
         rejected: list[RejectedRecord] = []
         if isinstance(batch.decoded, Columns):
-            columns, good = self._with_key(batch, batch.decoded.at(batch.offsets), rejected)
+            columns, good = batch.decoded.at(batch.offsets), None
             times = self._times.again(columns.event_times_ms, columns.integers)
         else:
             events, good = self._events(batch, rejected)
@@ -148,29 +127,6 @@ class Codec:
 
     def _key_bytes(self, event: msgspec.Struct) -> bytes:
         return str(self._key(event)).encode()
-
-    def _with_key(
-        self, batch: RecordBatch, columns: Columns, rejected: list[RejectedRecord]
-    ) -> tuple[Columns, Ints | None]:
-        """Events that another stream of the topic has decoded, as far as they have this one's key.
-
-        With their places in the batch; None: all.
-        """
-        if self._key_length is None:
-            return columns, None
-        least, most = self._key_length
-        key = self.stream.log_key.key
-        texts = columns.text(key)
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        right = (lengths >= least) & (lengths <= most) | ~columns.present(key)
-        if right.all():
-            return columns, None
-        rejected += [
-            batch.rejected(place, f"{key}: it has {lengths[place]} characters")
-            for place in np.flatnonzero(~right).tolist()
-        ]
-        good = np.flatnonzero(right)
-        return columns.take(good), good
 
     def _events(
         self, batch: RecordBatch, rejected: list[RejectedRecord]

@@ -74,7 +74,7 @@ class Columns(FieldColumns):
         return self._source.present(name)[self._which]
 
     def part_faults(self, key: str) -> PartFaults:
-        """Which events name no entity of a compound key."""
+        """Which events name no entity of this key."""
         return part_faults(self.part_texts(key))
 
     def elements(self, each: str) -> Elements:

@@ -10,6 +10,7 @@ import msgspec
 
 from freshrank.actors.errors import BadRecord
 from freshrank.actors.records import LONGEST_KEY
+from freshrank.feature_actors.streams.event_type import without_none
 from freshrank.feature_actors.streams.fields import Fields, Kind
 from freshrank.feature_actors.streams.keys.compound_key import compound_ids, key_parts, parts_of
 
@@ -59,8 +60,8 @@ class EntityKey:
         field = next(one for one in msgspec.structs.fields(decoded) if one.name == name)
         self.name: str = field.encode_name
         """The field's name in JSON."""
-        self.of_event: Any = field.type
-        """Its type in a record."""
+        self.of_event: Any = without_none(field.type)
+        """Its type in a record that has it."""
         self.integer = fields[name].kind is Kind.INTEGER
         self.in_json: Any = self.of_event
         """Its type in the JSON of a request. The text of an integer is for `canonical` to check:

@@ -119,7 +119,11 @@ class Fields(Mapping[str, Field]):
         self._renamed: dict[str, str] = {}
         self._unusable: dict[str, str] = {}
         self._moments: dict[str, Moment] = {}
-        self._with_default = {field.name for field in described.fields if not field.required}
+        self._with_default = {
+            field.name
+            for field in described.fields
+            if not field.required and field.default is not None
+        }
         self._take(described, _Within())
 
     @property
@@ -206,7 +210,7 @@ class Fields(Mapping[str, Field]):
         if found is None:
             if not is_compound(name):
                 raise self._unknown(name, place)
-            return self._require_compound(name, place)
+            return self.require_parts(name, place)
         if kinds and found.kind not in kinds:
             wanted = " or ".join(kind.value.__name__ for kind in kinds)
             kind = f"{'a list of ' if found.each == name else ''}{found.kind.value.__name__}"
@@ -229,10 +233,14 @@ class Fields(Mapping[str, Field]):
         fix = did_you_mean(meant, self, "It has:")
         return ConfigError(place, f"{self._place} has no field {name!r}", fix)
 
-    def _require_compound(self, name: str, place: str) -> Field:
+    def require_parts(self, name: str, place: str) -> Field:
+        """The key `name` of an entity, of one field or several, which events may lack."""
         for part in key_parts(name):
-            if self.require_own(part, place, Kind.TEXT, Kind.INTEGER).boolean:
+            found = self.require_own(part, place, Kind.TEXT, Kind.INTEGER)
+            if found.boolean:
                 raise ConfigError(place, f"the field {part!r} is a bool", "Name a str or an int.")
+            if part in self._with_default:
+                raise has_default(part, place)
         return self[name]
 
     def json_path(self, name: str) -> tuple[str, ...]:

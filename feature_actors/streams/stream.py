@@ -186,7 +186,7 @@ class Stream:
         object.__setattr__(self, "time_field", time)
         if self.record_key is None:
             require_plain_key(self.fields, self.key, place)
-        checked = event_type(schema, self.time, (self.id, self.log_key.key))
+        checked = event_type(schema, self.time, self._mandatory)
         object.__setattr__(self, "event_type", checked)
         bound = bind_format(self.format, checked, time, f"{place}.format")
         object.__setattr__(self, "bound_format", bound)
@@ -198,7 +198,12 @@ class Stream:
     def posted_type(self) -> type[msgspec.Struct]:
         """`event_type` that refuses other fields: in a posted event these are misspelt."""
         schema = one_struct(self.schema, f"{self!r}.schema")
-        return event_type(schema, self.time, (self.id, self.log_key.key), closed=True)
+        return event_type(schema, self.time, self._mandatory, closed=True)
+
+    @property
+    def _mandatory(self) -> tuple[str, str]:
+        """The fields that each record of `topic` has: an event may lack that of another entity."""
+        return self.id, (self.record_key or self.key).key
 
     def keyed_by(self, entity: Entity) -> Stream:
         """Its records keyed by `entity`, whose key is a field of the stream, or several.

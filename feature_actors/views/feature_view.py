@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.aggregations.base import Aggregate
-from freshrank.feature_actors.streams.fields import Kind
 from freshrank.feature_actors.streams.stream import Entity, Stream
 
 
@@ -97,21 +96,5 @@ def _check_owner(view: type[FeatureView]) -> None:
             "Take that entity, or one of another name whose key is another field.",
         )
     place = f"{view.__name__}.entity.key"
-    if entity.compound:  # an event without one of its fields is not of such an entity
-        source.fields.require(entity.key, place)
-    else:
-        _check_key_of_each(source, entity.key, place)
-
-
-def _check_key_of_each(source: Stream, key: str, place: str) -> None:
-    """Raise ConfigError where `key` is no field that each event has to identify an entity."""
-    if source.fields.require_own(key, place, Kind.TEXT, Kind.INTEGER).optional:
-        raise ConfigError(
-            place,
-            f"the field {key!r} may be None in {source.topic!r} (of a union of structs: some lack "
-            "it), and each event has to be of one entity",
-            "Have the events that have it written to a topic of their own, with a Stream whose "
-            "schema has it without None. Only compound entities, of several fields, pass over "
-            "events that lack one.",
-        )
-    source.fields.require_mandatory(key, place, Kind.TEXT, Kind.INTEGER)
+    # An event without one of the fields, as some of a union of structs, is not of such an entity.
+    source.fields.require_parts(entity.key, place)

@@ -182,8 +182,16 @@ class WholeSystem:
         """
         if config is not None:
             self._config.write_text(config, encoding="utf-8")
-        self._file.write_text(text(self._file.read_text(encoding="utf-8")), encoding="utf-8")
+        self.rewrite(text)
         return self._ended("update", *self._given, env=self._environment())
+
+    def rewrite(self, text: Callable[[str], str]) -> None:
+        """Change the text of the pipeline's file."""
+        self._file.write_text(text(self._file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def plan(self) -> tuple[int, str]:
+        """Exit status and output of `freshrank plan`."""
+        return self._ended("plan", *self._given, env=self._environment())
 
     @property
     def grpc_port(self) -> int:

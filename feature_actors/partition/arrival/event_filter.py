@@ -25,8 +25,8 @@ class EventFilter:
     """The events that a partition has to apply of a stream's records, with their times in the log.
 
     Left out, and counted or rejected by their reasons, are records that cannot be decoded or lie in
-    another partition than their entity belongs to, events without a part of a compound entity's id,
-    and duplicates.
+    another partition than their entity belongs to, events that name no entity of this kind, and
+    duplicates.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ class EventFilter:
         self._clock.load(part_of(arrays, f"clock/{self._stream.topic}"))
 
     def _with_ids(self, columns: Columns) -> Columns:
-        """The events that name an entity: where it is a compound one, some may lack a part."""
-        if not self._stream.key.compound:
+        """The events that name an entity: where others key the records, some may lack a part."""
+        if not self._stream.of_another_key:
             return columns
         faults = columns.part_faults(self._stream.key.key)
         self._counters.without_part += int(np.count_nonzero(faults.missing))

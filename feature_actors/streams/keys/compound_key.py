@@ -31,7 +31,7 @@ _BAD_ESCAPE = re.compile("~(?![01])")
 
 
 class PartFaults(NamedTuple):
-    """Which of ``n`` events name no compound entity."""
+    """Which of ``n`` events name no entity."""
 
     missing: Bools
     """bool[n]: a part has no value, or an empty text."""

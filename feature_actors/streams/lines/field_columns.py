@@ -77,7 +77,7 @@ class FieldColumns(ABC):
         return found
 
     def part_texts(self, key: str) -> list[list[str]]:
-        """The texts of each part of a compound key."""
+        """The texts of each part of a key, which is one field or several."""
         return [self.text(part) for part in key_parts(key)]
 
     def values(self, name: str) -> list[Any]:

@@ -139,18 +139,27 @@ def test_a_default_of_id_key_or_time_is_refused(wrong: str, time: type) -> None:
         Stream("plays", id="id", time="at", key=Entity("user", key="user"), schema=schema)
 
 
-def test_an_entity_that_some_events_of_a_union_lack_is_told_what_to_do() -> None:
+def test_events_of_a_union_may_lack_another_entity_and_not_that_of_the_stream() -> None:
     named = [("id", str), ("user", str), ("at", int)]
     search = msgspec.defstruct("Search", named, tag="search")
     opened = msgspec.defstruct("Opened", [*named, ("job", str)], tag="opened")
     own = Entity("user", key="user")
     both = Stream("browsing", id="id", time="at", key=own, schema=search | opened)
-    with pytest.raises(ConfigError, match="'job' may be None in 'browsing'") as told:
-        view(entity=Entity("job", key="job"), source=both, opened=Count(windows=["1d"]))
-    assert "a topic of their own" in told.value.fix and "Only compound entities" in told.value.fix
-    view(entity=Entity("user_job", key=["user", "job"]), source=both, opened=Count(windows=["1d"]))
-    alone = Stream("openings", id="id", time="at", key=own, schema=opened)
-    view(entity=Entity("job", key="job"), source=alone, opened=Count(windows=["1d"]))
+    for entity in (Entity("job", key="job"), Entity("user_job", key=["user", "job"])):
+        view(entity=entity, source=both, opened=Count(windows=["1d"]))
+    with pytest.raises(ConfigError, match="'job' may be None"):
+        Stream("browsing", id="id", time="at", key=Entity("job", key="job"), schema=search | opened)
+
+
+def test_the_key_of_another_entity_has_no_default() -> None:
+    """Events that lack it would all be of the same one."""
+    schema = msgspec.defstruct(
+        "Opened", [("id", str), ("user", str), ("at", int), ("job", str, "")]
+    )
+    opened = Stream("openings", id="id", time="at", key=Entity("user", key="user"), schema=schema)
+    for key in ("job", ["user", "job"]):
+        with pytest.raises(ConfigError, match="the field 'job' has a default"):
+            view(entity=Entity("any", key=key), source=opened, opened=Count(windows=["1d"]))
 
 
 def test_a_feature_that_is_named_twice_is_refused() -> None:
