@@ -17,8 +17,7 @@ FEW = 10
 # Some users act late, or on what they had not been shown; many of them hint at a fault.
 _MANY = 0.2
 _MOST = 0.5
-# Of a union of structs one kind may be rare, and be the only one that names some entity.
-_ALL_BUT_A_FEW = 0.999
+_ALL_BUT_A_FEW = 0.999  # one kind of a union of structs may be rare
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,11 +119,8 @@ class Fields(Mapping[str, Field]):
         self._renamed: dict[str, str] = {}
         self._unusable: dict[str, str] = {}
         self._moments: dict[str, Moment] = {}
-        self._with_default = {
-            field.name
-            for field in described.fields
-            if not field.required and field.default is not None
-        }
+        given = [field for field in described.fields if not field.required]
+        self._with_default = {field.name for field in given if field.default is not None}
         self._take(described, _Within())
 
     @property
