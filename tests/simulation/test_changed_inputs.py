@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -44,8 +45,15 @@ class Visit(msgspec.Struct):
     at: int
 
 
+class Search(msgspec.Struct):
+    id: str
+    user: str
+    at: int
+
+
 USER = Entity("user", key="user")
 VISITS = Stream("visits", id="id", time="at", key=USER, schema=Visit)
+SEARCHES = Stream("searches", id="id", time="at", key=USER, schema=Search)
 MODELS: dict[str, tuple[ModelSpec, Optimizer]] = {
     "logistic regression": (LogisticRegression(), AutoAdagrad()),
     "averaged": (LogisticRegression(), Averaged()),
@@ -53,21 +61,41 @@ MODELS: dict[str, tuple[ModelSpec, Optimizer]] = {
 }
 
 
-def view(**aggregates: Count | Sum) -> type[FeatureView]:
-    return type("Habits", (FeatureView,), {"entity": USER, "source": VISITS, **aggregates})
+class Habits(FeatureView):
+    entity, source = USER, VISITS
+    seen = Count(windows=["1h"])
 
 
-def pipeline_of(model: str, context: list[str], **aggregates: Count | Sum) -> Pipeline:
-    spec, optimizer = MODELS[model]
-    return Pipeline(
+class MoreHabits(FeatureView):
+    entity, source = USER, VISITS
+    spent = Sum("price", windows=["1h"])
+    seen = Count(windows=["1h"])
+
+
+class Searches(FeatureView):
+    entity, source = USER, SEARCHES
+    searched = Count(windows=["1h"])
+
+
+def pipelines_of(name: str) -> tuple[Pipeline, Pipeline]:
+    """One, and the same with an aggregate, a stream with its view, and two inputs more."""
+    model, optimizer = MODELS[name]
+    few = Pipeline(
         "habits",
         stream=VISITS,
-        features=[view(**aggregates)],
-        context=context,
+        features=[Habits],
+        context=["item"],
         label=Labelled(positive=col.bought == 1),
-        model=spec,
+        model=model,
         optimizer=optimizer,
     )
+    more = replace(
+        few,
+        streams=[VISITS, SEARCHES],
+        features=[MoreHabits, Searches],
+        context=["price", "shop", "item"],
+    )
+    return few, more
 
 
 def add_events(log: MemoryLog, begin: int) -> None:
@@ -80,12 +108,14 @@ def add_events(log: MemoryLog, begin: int) -> None:
          "at": START_MS + number}
         for number, (user, item, shop) in enumerate(zip(users, items, shops, strict=True), begin)
     ]  # fmt: skip
-    log.distribute(
-        "visits",
-        [str(event["user"]).encode() for event in events],
-        [msgspec.json.encode(event) for event in events],
-        np.array([event["at"] for event in events], np.int64),
-    )
+    searches = [{name: event[name] for name in ("id", "user", "at")} for event in events[::3]]
+    for topic, some in (("visits", events), ("searches", searches)):
+        log.distribute(
+            topic,
+            [str(event["user"]).encode() for event in some],
+            [msgspec.json.encode(event) for event in some],
+            np.array([event["at"] for event in some], np.int64),
+        )
 
 
 async def scores(system: LocalSystem) -> list[float]:
@@ -118,13 +148,7 @@ def changed(status: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 def test_it_goes_on_with_what_it_has_learned_of_the_inputs_that_stay(
     model: str, crashes: bool
 ) -> None:
-    few = pipeline_of(model, ["item"], seen=Count(windows=["1h"]))
-    more = pipeline_of(
-        model,
-        ["price", "shop", "item"],
-        spent=Sum("price", windows=["1h"]),
-        seen=Count(windows=["1h"]),
-    )
+    few, more = pipelines_of(model)
 
     async def end(system: LocalSystem) -> None:
         if crashes:
@@ -144,7 +168,7 @@ def test_it_goes_on_with_what_it_has_learned_of_the_inputs_that_stay(
         second = await begun(world, more)
         told = changed(await second.status())
         assert (told["gone"], told["other"]) == ([], [])
-        assert told["new"] == ["spent_1h", "price", "shop"]
+        assert told["new"] == ["spent_1h", "searched_1h", "price", "shop"]
         if not crashes:  # else the rows of the replica are those of the last snapshot
             small = 0.02 if model == "DeepFM" else 1e-5
             assert await scores(second) == pytest.approx(before, abs=small)
@@ -153,7 +177,8 @@ def test_it_goes_on_with_what_it_has_learned_of_the_inputs_that_stay(
         status = await second.status()
         assert status["examples"] == status["judged"] == 2 * EVENTS, "each example once"
         assert status["applied"] == {
-            str(partition): {"visits": world.log.end("visits", partition)} for partition in (0, 1)
+            str(partition): {topic: world.log.end(topic, partition) for topic in more.topics}
+            for partition in (0, 1)
         }
         found = np.array(await scores(second)).reshape(2, 2, 2)
         assert found[:, 0, 1].min() > 0.6, "an even item in an even shop"
@@ -165,7 +190,11 @@ def test_it_goes_on_with_what_it_has_learned_of_the_inputs_that_stay(
         assert changed(await third.status())["gone"] == told["new"]
         add_events(world.log, 2 * EVENTS)
         await third.drain()
-        assert (await third.status())["examples"] == 3 * EVENTS
+        status = await third.status()
+        assert status["examples"] == 3 * EVENTS
+        assert status["applied"] == {
+            str(partition): {"visits": world.log.end("visits", partition)} for partition in (0, 1)
+        }
         assert len(await scores(third)) == 8
         await third.stop()
 
