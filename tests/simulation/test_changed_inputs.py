@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from fake_clock import FakeClock
+from fake_clock import ManualClock
 
 from freshrank import (
     AutoAdagrad,
@@ -157,7 +157,8 @@ def test_it_goes_on_with_what_it_has_learned_of_the_inputs_that_stay(
             await system.stop()
 
     async def play() -> None:
-        world = World(MemoryLog(partitions=2), FakeClock(START_MS + 10_000))
+        # It stands: the loops of a system that has crashed never wake again.
+        world = World(MemoryLog(partitions=2), ManualClock(START_MS + 10_000))
         add_events(world.log, 0)
         first = await begun(world, few)
         await first.drain()
