@@ -192,7 +192,7 @@ def plan(
     *,
     insecure: Insecure = False,
 ) -> None:
-    """Say what a start would keep of the state, what differs from what it was made for, and why.
+    """Say what a start would keep of the state, add, fill and drop, part by part, and why.
 
     freshrank plan shop.py --kafka broker:9092
 

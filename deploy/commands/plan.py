@@ -1,4 +1,4 @@
-"""`freshrank plan`: what a start would keep, add and drop of a pipeline's state, and why."""
+"""`freshrank plan`: what a start would keep, add, fill and drop of a pipeline's state, and why."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ from freshrank.deploy.config.settings import EMBEDDED, Settings
 from freshrank.deploy.pipelines.checks.stream_checks import time_notes
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.definitions.kept_definitions import KeptDefinitions
+from freshrank.deploy.state.definitions.start_changes import counted, start_changes
 from freshrank.deploy.state.folder_lock import holder
 from freshrank.deploy.state.folders import LEARNER
 from freshrank.deploy.state.inspect import StateFile, inspect_state, newest_first
-from freshrank.deploy.state.record_files import definitions_record
-from freshrank.deploy.state.record_files.definitions_record import (
-    PartDifference,
-    definitions_of,
-    differences,
-)
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring.start_checks import check_served, check_settings, check_state
 from freshrank.learner import checkpoints
@@ -54,11 +50,18 @@ def _begins(folder: StateFolder, files: _Files, pipeline: Pipeline) -> str:
             f"{folder.path} holds no state: a start begins with the topics' oldest records. What "
             "was deleted before is in files only (freshrank backfill), and an alert tells of it."
         )
-    for line in (*_present(files), *_changes(folder.path, pipeline)):
+    for line in _present(files):
         typer.echo(line)
     if folder.made_with() == EMBEDDED:
         return "A start begins anew: the embedded broker of the state ends with its run and topics."
-    return "A start goes on from this state, if the topics are those that it was made of."
+    parts = start_changes(KeptDefinitions.read(folder.path, pipeline), pipeline)
+    for part in parts:
+        for line in part.lines():
+            typer.echo(line)
+    return (
+        "A start goes on from this state, if the topics are those that it was made of: "
+        f"{counted(parts)}."
+    )
 
 
 def _holder(folder: Path) -> str | None:
@@ -112,23 +115,3 @@ def _present(found: _Files) -> Iterator[str]:
                 f"  no snapshot of {name} can be read: a start makes its rows anew, from the "
                 "oldest records that the topics keep"
             )
-
-
-def _changes(folder: Path, pipeline: Pipeline) -> Iterator[str]:
-    """What differs, part by part."""
-    before = definitions_record.RECORD.read(folder)
-    if before is None:
-        yield "  what it was made for was not recorded: an older version began it"
-        return
-    for part in differences(before, definitions_of(pipeline)):
-        yield from _lines(part)
-
-
-def _lines(part: PartDifference) -> Iterator[str]:
-    yield f"  {part.part}: {part.same} as they were"
-    for name, text in part.added.items():
-        yield f"    + {name} = {text}"
-    for name, text in part.dropped.items():
-        yield f"    - {name} = {text}"
-    for name, (was, now) in part.changed.items():
-        yield f"    ~ {name} = {now}, was {was}"

@@ -23,8 +23,10 @@ from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
+from freshrank.deploy.state.definitions.kept_definitions import KeptDefinitions
+from freshrank.deploy.state.definitions.start_changes import Fate, start_changes
 from freshrank.deploy.state.pinned_weights import keep_pinned
-from freshrank.deploy.state.record_files.definitions_record import definitions_of, differences
+from freshrank.deploy.state.record_files.definitions_record import learned_otherwise, written
 from freshrank.deploy.state.record_files.update_record import RECORD, UpdateOutcome, UpdateRefusal
 from freshrank.serve.access.request_guard import check_start
 
@@ -146,7 +148,7 @@ def updated(cluster: ClusterSpec, file: PipelineFile, settings: Settings) -> Clu
         raise ConfigError(
             file.path if Path(file.path).exists() else "the update",
             f"not only replicas would have to change: {'; '.join(reasons)}",
-            "Stop the run and start it again; `freshrank plan` says what it keeps.",
+            "Stop the run and start it again; `freshrank plan` says what it carries over.",
         )
     kept = {name: getattr(cluster.settings.serve, name) for name in _AS_STARTED}
     serve = settings.serve.model_copy(update=kept)
@@ -174,12 +176,14 @@ def _of_pipeline(before: Pipeline, now: Pipeline) -> Iterator[str]:
     if before.name != now.name:
         yield f"the pipeline's name was {before.name!r} and is {now.name!r}"
         return
-    for found in differences(definitions_of(before), definitions_of(now)):
-        for what, names in (
-            ("added", found.added), ("dropped", found.dropped), ("changed", found.changed),
-        ):  # fmt: skip
-            if names:
-                yield f"{found.part}: {what} {', '.join(names)}"
+    for part in start_changes(KeptDefinitions.of(before), now):
+        for fate in Fate:
+            names = [one.name for one in part.of(fate)]
+            if names and fate is not Fate.KEEP:
+                yield f"{part.part}: a start would {fate} {', '.join(names)}"
+    yield from (
+        f"the {name} has changed" for name in learned_otherwise(written(before), written(now))
+    )
     if _shared(before) != _shared(now):
         yield "its streams, or the entities that candidates name"
 

@@ -5,15 +5,16 @@ The pipeline is not needed: each file says what it is.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from freshrank.actors.errors import ConfigError, SnapshotError
 from freshrank.actors.protocols import JsonValue
-from freshrank.actors.snapshots.file_format import Contents, unpack
+from freshrank.actors.snapshots.file_format import Contents, MadeFor, read_header, unpack
 
 _NAME = re.compile(r"(.+)\.(\d+)\.snapshot")
 
@@ -102,6 +103,22 @@ def newest_first(folder: Path) -> list[list[Path]]:
         if match and path.is_file():
             found.setdefault((path.parent, match[1]), []).append((int(match[2]), path))
     return [[path for _, path in sorted(files, reverse=True)] for _, files in sorted(found.items())]
+
+
+class Header(NamedTuple):
+    """What a file says of itself, before its arrays."""
+
+    made_for: MadeFor
+    meta: Mapping[str, Any]
+
+
+def newest_headers(kind: str, folder: Path) -> Iterator[Header]:
+    """That of the newest file of each name below a folder whose header can be read."""
+    for files in newest_first(folder):
+        for path in files:
+            with contextlib.suppress(SnapshotError):  # a start skips it too, and logs that
+                yield Header(*read_header(kind, path))
+                break
 
 
 def _read(path: Path, now_s: float) -> StateFile:

@@ -50,8 +50,7 @@ def write_records(
     before = {} if anew else topics_record.RECORD.read(folder) or {}
     topics_record.RECORD.write(folder, {**before, **topics}, disk)
     fields_record.RECORD.write(folder, fields_record.types_of_fields(pipeline), disk)
-    definitions = definitions_record.definitions_of(pipeline)
-    definitions_record.RECORD.write(folder, definitions, disk)
+    definitions_record.RECORD.write(folder, definitions_record.written(pipeline), disk)
     id_ = state_id.read_or_make(folder, disk, anew=anew)
     origin = origin or state_id.origin_of(topics, id_)
     state_id.ORIGIN.write(folder, origin, disk)

@@ -22,7 +22,9 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.changed_definitions import check_definitions
+from freshrank.deploy.state.definitions.kept_definitions import KeptDefinitions
+from freshrank.deploy.state.definitions.refusals import check_definitions
+from freshrank.deploy.state.definitions.start_changes import told_at_start
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
 from freshrank.deploy.state.folders import KAFKA, LEARNED, LEARNER, PINNED, SHARDS
 from freshrank.deploy.state.inspect import check_checkpoints
@@ -133,7 +135,7 @@ class StateFolder:
         topics: Mapping[str, TopicIdentity],
         pipeline: Pipeline,
     ) -> str:
-        """Record the broker, its topics and their fields; move an embedded broker's state aside.
+        """Record the broker, topics and definitions; move an embedded broker's state aside.
 
         Returns the origin of the state (`origin_of`): another one where it begins anew.
 
@@ -149,6 +151,9 @@ class StateFolder:
                     "broker, which has ended with its topics (kept in "
                     f"{self._aside} until the next such start)"
                 )
+            carried = told_at_start(KeptDefinitions.read(self.path, pipeline), pipeline)
+            if carried is not None:
+                log(carried)
             self._record_broker(self.path, self.bootstrap)
             # Without snapshots, the first event is read again: no row of before is an answer then.
             anew = not (self.path / SHARDS).exists()

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from made_state import make_files
 from mistakes import MISTAKES, RIGHT, Mistake
 from small_disk import CannotMount, fill, free, small_disk
 
 from freshrank.actors.errors import PartFailed, Unavailable
-from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy import cli, topology
 from freshrank.deploy.cluster import ray_connection
 from freshrank.deploy.commands.running import start
@@ -30,13 +30,8 @@ from freshrank.deploy.servers.processes.probing import ask
 from freshrank.deploy.servers.redis_server import find_redis
 from freshrank.deploy.state.folders import LEARNER, SHARDS
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.connectors.kafka.client import KafkaAccess
 from freshrank.feature_actors.connectors.kafka.topics import ensure_topics
-from freshrank.feature_actors.partition.partition import PartitionState
-from freshrank.feature_actors.settings import ShardSettings
-from freshrank.learner import checkpoints
-from freshrank.learner.settings import LearnerSettings
 
 PASSWORD = "hunter2-and-more"
 
@@ -329,37 +324,29 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
 @pytest.mark.parametrize(
     ("was", "now", "what"),
     [
-        (
-            'windows=["10m", "1d"]',
-            'windows=["20m", "1d"]',
-            "features, inputs, label or partitioner; model or optimiser",
-        ),
-        ("Adagrad(0.1)", "Adagrad(0.2)", "model or optimiser"),
+        ('within="30m"', 'within="40m"', "label = Joined("),
+        ("Adagrad(0.1)", "Adagrad(0.2)", "optimizer = Adagrad(rate=0.2, epsilon=1e-06), was "),
     ],
 )
-def test_a_pipeline_that_has_changed_since_its_state_was_made(
+def test_a_pipeline_that_has_changed_in_what_cannot_be_carried_over(
     freshrank: CommandLine, was: str, now: str, what: str
 ) -> None:
     folder = Path(".freshrank/songs")
     learned(folder, "apache")
-    pipeline = PipelineFile.read(Path("pipeline.py")).load()
-    shard = PartitionState(pipeline.spec(ShardSettings()), 0).snapshot()
-    FileSnapshots(folder / SHARDS).save("partition-0", shard.pieces())
-    taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
-    FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
+    make_files(folder, PipelineFile.read(Path("pipeline.py")).load())
 
     Path("pipeline.py").write_text(RIGHT.replace(was, now))
     said = freshrank.fails("run", "pipeline.py", KAFKA__BOOTSTRAP="apache")
-    assert said.startswith(f"{folder.absolute()}: the definitions of pipeline 'songs' ({what}) ")
-    assert "have changed since this state was made. Change them back, give the pipeline" in said
+    begin = f"{folder.absolute()}: the definitions of pipeline 'songs' have changed since this "
+    assert said.startswith(f"{begin}state was made, in what cannot be carried over: {what}")
+    assert ". Change them back, give the pipeline another name, set another `state`" in said
 
 
 def test_a_state_of_which_no_checkpoint_of_the_learner_can_be_read(freshrank: CommandLine) -> None:
     folder = Path(".freshrank/songs")
     learned(folder, "apache")
     pipeline = PipelineFile.read(Path("pipeline.py")).load()
-    taken = checkpoints.take(assembly.learner(pipeline, LearnerSettings()))
-    FileSnapshots(folder / LEARNER).save(checkpoints.NAME, taken.pieces())
+    make_files(folder, pipeline)
     (checkpoint,) = (folder / LEARNER).glob("*.snapshot")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
 

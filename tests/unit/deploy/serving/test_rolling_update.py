@@ -97,8 +97,16 @@ def test_a_setting_that_others_have_is_refused_by_its_name(variable: str, named:
     ("was", "there", "named"),
     [
         ('"shop"', '"store"', "the pipeline's name was 'shop' and is 'store'"),
-        ('"behaviour"', '"behaviours"', "features of 'user' from 'behaviours': added"),
-        ('half_life="', 'half_life="9', "features of 'user' from 'behaviour': changed"),
+        (
+            '"behaviour"',
+            '"behaviours"',
+            "from 'behaviours': a start would fill views, ",
+        ),
+        (
+            'half_life="',
+            'half_life="9',
+            "from 'behaviour': a start would add interest",
+        ),
     ],
 )
 def test_a_pipeline_that_shards_or_learner_would_need_is_refused_with_what_differs(

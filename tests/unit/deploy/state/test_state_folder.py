@@ -11,26 +11,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
+from made_state import make_files
 from power_loss import PowerLossDisk
 
-from freshrank import Count, Entity, FeatureView, Table
+from freshrank import Count, FeatureView
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
-from freshrank.actors.snapshots.file_format import pack
-from freshrank.actors.snapshots.file_store import FileSnapshots
-from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
-from freshrank.deploy.state.folders import ENTITIES, KAFKA, LEARNER, SHARDS
+from freshrank.deploy.state.folders import KAFKA, LEARNER, SHARDS
 from freshrank.deploy.state.records import RECORDS, origin_recorded
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of_rows
-from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.feature_actors.views.plan import FeaturePlan
-from freshrank.learner import checkpoints
 from freshrank.learner.optimizers.adagrad import Adagrad
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -314,116 +309,10 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
             pytest.fail("held")
 
 
-def keep(folder: Path, pipeline: Pipeline) -> None:
-    """Write what the parts of this pipeline write: headers, and nothing else."""
-    learner = checkpoints.made_for(pipeline.bound_model, pipeline.optimizer)
-    for below, name, kind, made_for in (
-        (SHARDS, "partition-0", SNAPSHOT_KIND, pipeline.made_for),
-        (SHARDS, "partition-1", SNAPSHOT_KIND, pipeline.made_for),
-        (LEARNER, checkpoints.NAME, checkpoints.NAME, learner),
-    ):
-        FileSnapshots(folder / below).save(name, pack(kind, made_for, {}, {}))
-
-
-class Product(msgspec.Struct):
-    item_id: int
-    brand: str
-
-
-class PricedProduct(Product):
-    price: float = 0.0
-
-
-OTHER_INPUTS = replace(PIPELINE, context=[*PIPELINE.context, "price"])
-OTHER_OPTIMIZER = replace(PIPELINE, optimizer=Adagrad(0.07))
-
-
-@pytest.mark.parametrize(
-    ("now", "what"),
-    [
-        (OTHER_INPUTS, "features, inputs, label or partitioner; model or optimiser"),
-        (OTHER_OPTIMIZER, "model or optimiser"),
-    ],
-)
-def test_state_of_other_definitions_is_refused(tmp_path: Path, now: Pipeline, what: str) -> None:
-    state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail, {}, PIPELINE)
-    keep(tmp_path, PIPELINE)
-    state.check(PIPELINE)
-    before = contents(tmp_path)
-    with pytest.raises(ConfigError) as caught:
-        state.check(now)
-    assert caught.value.place == str(tmp_path)
-    assert f"'recommend' ({what}) have changed since this state was made" in caught.value.problem
-    assert "give the pipeline another name, set another `state`" in caught.value.fix
-    assert "remove the folders shards and learner in it" in caught.value.fix
-    assert "learn from the impressions that are served from then on" in caught.value.fix
-    assert contents(tmp_path) == before
-
-
-def test_features_of_items_that_have_changed_are_refused_and_a_table_is_read_again(
-    tmp_path: Path,
-) -> None:
-    item = Entity("item", key="item_id")
-
-    def shop(window: str, *, priced: bool = False) -> Pipeline:
-        class Popularity(FeatureView):
-            entity, source = item, PIPELINE.stream
-            seen = Count(windows=[window])
-
-        catalogue = Table("catalogue", key=item, schema=PricedProduct if priced else Product)
-        context = [*PIPELINE.context, catalogue.brand]
-        features: list[type[FeatureView]] = [*PIPELINE.features, Popularity]
-        return replace(PIPELINE, features=features, tables=[catalogue], context=context)
-
-    def table_only(*, priced: bool) -> Pipeline:
-        catalogue = Table("catalogue", key=item, schema=PricedProduct if priced else Product)
-        context = [*PIPELINE.context, catalogue.brand]
-        return replace(PIPELINE, tables=[catalogue], context=context)
-
-    for before, now, refused in (
-        (shop("5m"), shop("5m"), False),
-        (shop("5m"), shop("1h"), True),
-        (table_only(priced=False), table_only(priced=True), False),
-    ):
-        folder = tmp_path / str(refused) / now.made_for.fingerprint
-        state = StateFolder(folder, "apache")
-        folder.mkdir(parents=True)
-        state.begin(pytest.fail, {}, before)
-        (plan,) = before.candidate_plans
-        files = FileSnapshots(folder / ENTITIES / "item")
-        files.save("partition-0", pack(SNAPSHOT_KIND, candidates_made_for(plan), {}, {}))
-        if refused:
-            with pytest.raises(ConfigError, match=r"\(features of 'item'\) have changed") as one:
-                state.check(now)
-            assert "remove the folder entities/item in it to read them again" in one.value.fix
-            keep(folder, replace(before, optimizer=OTHER_OPTIMIZER.optimizer))
-            with pytest.raises(ConfigError, match="optimiser; features of 'item'") as one:
-                state.check(now)
-            assert "remove the folders shards, learner and entities/item in it" in one.value.fix
-        else:
-            state.check(now)
-
-
-def test_the_definitions_are_those_of_the_newest_whole_file(tmp_path: Path) -> None:
-    state = StateFolder(tmp_path, "apache")
-    state.begin(pytest.fail, {}, PIPELINE)
-    keep(tmp_path, OTHER_INPUTS)
-    keep(tmp_path, PIPELINE)
-    state.check(PIPELINE)
-    for damage in (b"", b"\xff" * 1_000):
-        newest = tmp_path / SHARDS / "partition-1.000000000002.snapshot"
-        newest.write_bytes(damage)
-        with pytest.raises(ConfigError, match="have changed"):
-            state.check(PIPELINE)
-    newest.with_name("partition-1.000000000001.snapshot").unlink()
-    state.check(PIPELINE)
-
-
 def test_state_that_will_be_put_aside_may_be_of_other_definitions(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     run(folder, "embedded", "old")
-    keep(folder, OTHER_INPUTS)
+    make_files(folder, replace(PIPELINE, optimizer=Adagrad(0.07)))
     run(folder, "embedded", "new")
 
 
@@ -556,6 +445,8 @@ def test_rows_of_other_features_have_another_origin() -> None:
         seen = Count(windows=["1m"])
 
     made = origin_of_rows("1f", plans)
-    assert made == origin_of_rows("1f", OTHER_INPUTS.plans.values()), "of the same features"
+    assert made == origin_of_rows(
+        "1f", replace(PIPELINE, optimizer=Adagrad(0.07)).plans.values()
+    ), "of the same features"
     others = origin_of_rows("2f", plans), origin_of_rows("1f", [FeaturePlan([Fewer]), *plans[1:]])
     assert len({made, *others}) == 3
