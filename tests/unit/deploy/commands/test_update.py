@@ -22,7 +22,7 @@ from freshrank.deploy.state.state_folder import StateFolder
 
 FILE = Path("songs.py")
 STATE = Path(".freshrank/songs")
-DIFFERS = UpdateRefusal("features of 'user' from 'plays': changed Plays.count", mistake=True)
+DIFFERS = UpdateRefusal("features of 'user' from 'plays': a start would add count", mistake=True)
 NOT_STARTED = UpdateRefusal("the new replicas did not start", mistake=False)
 
 
