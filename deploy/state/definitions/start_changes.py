@@ -29,7 +29,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ColumnChange:
     """What becomes of one feature or input."""
 
     name: str
@@ -43,16 +43,16 @@ class PartChanges:
     """Of one table of rows, or of the inputs of the model."""
 
     part: str
-    changes: Sequence[Change]
+    changes: Sequence[ColumnChange]
 
-    def of(self, fate: Fate) -> list[Change]:
+    def of(self, fate: Fate) -> list[ColumnChange]:
         """Those of a fate."""
         return [one for one in self.changes if one.fate is fate]
 
     def lines(self) -> Iterator[str]:
         """For people: what is kept in one line, and each of the others in one of its own.
 
-        >>> changes = [Change("a", Fate.KEEP), Change("b", Fate.DROP, "it is declared no more")]
+        >>> changes = [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP, "it is declared no more")]
         >>> print(*PartChanges("inputs", changes).lines(), sep="; ")
         inputs:;   keep  a;   drop  b: it is declared no more
         """
@@ -82,7 +82,7 @@ def start_changes(before: KeptDefinitions, pipeline: Pipeline) -> list[PartChang
 def counted(parts: Iterable[PartChanges]) -> str:
     """For people: how many of all parts a start keeps, adds, fills and drops.
 
-    >>> counted([PartChanges("inputs", [Change("a", Fate.KEEP), Change("b", Fate.DROP)])])
+    >>> counted([PartChanges("inputs", [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP)])])
     'it keeps 1 of the features and inputs, adds 0, fills 0 and drops 1'
     """
     fates = [change.fate for part in parts for change in part.changes]
@@ -132,7 +132,7 @@ def _title(table: str) -> str:
 
 def _of_table(
     before: KeptTable | None, name: str, now: RowPlan | None, texts: _Texts
-) -> Iterator[Change]:
+) -> Iterator[ColumnChange]:
     if before is not None and now is not None and before.basis != now.basis:
         before = None  # it is made anew, where a start is not refused for it
     change = TableChange(name, before, now)
@@ -143,28 +143,30 @@ def _of_table(
     renamed = change.renamed
     for one in change.kept:
         why = f"it was called {renamed[one]}" if one in renamed else ""
-        yield Change(one, Fate.KEEP, why)
+        yield ColumnChange(one, Fate.KEEP, why)
     for one in change.added:
         if before is None:
-            yield Change(one, Fate.FILL, f"{there[one]}, of the oldest records of a new topic")
+            yield ColumnChange(
+                one, Fate.FILL, f"{there[one]}, of the oldest records of a new topic"
+            )
         elif change.reads_again:
-            yield Change(one, Fate.FILL, f"{there[one]}, of the topic, which is read again")
+            yield ColumnChange(one, Fate.FILL, f"{there[one]}, of the topic, which is read again")
         else:
-            yield Change(one, Fate.ADD, f"{there[one]}, begins empty")
+            yield ColumnChange(one, Fate.ADD, f"{there[one]}, begins empty")
     for one in change.dropped:
         why = "is defined otherwise now" if one in there else "is declared no more"
-        yield Change(one, Fate.DROP, f"{was[one]}, {why}")
+        yield ColumnChange(one, Fate.DROP, f"{was[one]}, {why}")
 
 
-def _of_inputs(before: KeptLayout, now: KeptLayout, texts: _Texts) -> Iterator[Change]:
+def _of_inputs(before: KeptLayout, now: KeptLayout, texts: _Texts) -> Iterator[ColumnChange]:
     change = ChangedInputs.of(before, now)
     meant, means = texts.of(_meanings(before), _meanings(now))
-    yield from (Change(name, Fate.KEEP) for name in change.kept)
-    yield from (Change(name, Fate.ADD, "learned from now on") for name in change.new)
+    yield from (ColumnChange(name, Fate.KEEP) for name in change.kept)
+    yield from (ColumnChange(name, Fate.ADD, "learned from now on") for name in change.new)
     for name in change.other:
-        yield Change(name, Fate.ADD, f"learned anew, it is now {means[name]}")
-        yield Change(name, Fate.DROP, f"it was {meant[name]}")
-    yield from (Change(name, Fate.DROP, "it is no input any more") for name in change.gone)
+        yield ColumnChange(name, Fate.ADD, f"learned anew, it is now {means[name]}")
+        yield ColumnChange(name, Fate.DROP, f"it was {meant[name]}")
+    yield from (ColumnChange(name, Fate.DROP, "it is no input any more") for name in change.gone)
 
 
 def _meanings(layout: KeptLayout) -> dict[str, str]:
