@@ -52,8 +52,8 @@ class PartChanges:
     def lines(self) -> Iterator[str]:
         """For people: what is kept in one line, and each of the others in one of its own.
 
-        >>> changes = [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP, "it is declared no more")]
-        >>> print(*PartChanges("inputs", changes).lines(), sep="; ")
+        >>> gone = ColumnChange("b", Fate.DROP, "it is declared no more")
+        >>> print(*PartChanges("inputs", [ColumnChange("a", Fate.KEEP), gone]).lines(), sep="; ")
         inputs:;   keep  a;   drop  b: it is declared no more
         """
         yield f"{self.part}:"
@@ -82,7 +82,8 @@ def start_changes(before: KeptDefinitions, pipeline: Pipeline) -> list[PartChang
 def counted(parts: Iterable[PartChanges]) -> str:
     """For people: how many of all parts a start keeps, adds, fills and drops.
 
-    >>> counted([PartChanges("inputs", [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP)])])
+    >>> changes = [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP)]
+    >>> counted([PartChanges("inputs", changes)])
     'it keeps 1 of the features and inputs, adds 0, fills 0 and drops 1'
     """
     fates = [change.fate for part in parts for change in part.changes]
