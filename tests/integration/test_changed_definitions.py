@@ -29,14 +29,14 @@ def lasting(features: Any) -> tuple[float, list[int]]:
     return features["spend_7d"], [one["id"] for one in features["recent"]]
 
 
-def weights_of_items(system: WholeSystem, user: str) -> list[float]:
-    """What each candidate's id adds to its score: its weight, whatever other inputs there are."""
-    body = {"user": user, "candidates": CANDIDATES[:SHOW]}
-    found = []
-    for candidate in system.post("/v1/explain", body)["candidates"]:
-        by_name = {one["input"]: one["contribution"] for one in candidate["contributions"]}
-        found.append(by_name["item_id"])
-    return found
+def weight_of(system: WholeSystem, user: str) -> float:
+    """What the user's id adds to a score: its weight, whatever other inputs there are."""
+    body = {"user": user, "candidates": CANDIDATES[:1]}
+    (candidate,) = system.post("/v1/explain", body)["candidates"]
+    (found,) = [
+        one["contribution"] for one in candidate["contributions"] if one["input"] == "user_id"
+    ]
+    return float(found)
 
 
 def total(system: WholeSystem, counter: str) -> int:
@@ -51,32 +51,23 @@ def test_what_did_not_change_is_kept_and_the_rest_begins_empty(system: WholeSyst
     before = system.features_with("steady", offset)["features"]
     assert before["clicks_1h"] == 1
     system.score("steady", show=SHOW)
-    learned, weights = system.learn_all(), weights_of_items(system, "steady")
-    assert any(weights)
+    learned, weight = system.learn_all(), weight_of(system, "steady")
+    assert weight != 0.0
     version = system.version()
-    system.score("steady", show=SHOW)  # waits for its label, in the inputs of before
+    system.score("waiting", show=SHOW)  # is learned from later, in the inputs of before
     assert system.stop(signal.SIGTERM, group=True) == 0, system.log()
 
     system.rewrite(changed)
     status, printed = system.plan()
     assert status == 0, printed
-    for line in (
-        "keep",
-        "add",
-        "drop",
-        "spend_7d",
-        "carts_1h",
-        "clicks_1h",
-        "user_id_x_category_id",
-    ):
-        assert line in printed, printed
+    assert "carts" in printed
 
     system.start()
     system.until_filled()
     after = system.features_with("steady", offset)["features"]
     assert lasting(after) == lasting(before)
     assert "clicks_1h" not in after and after["carts_1h"] == 0
-    assert weights_of_items(system, "steady") == pytest.approx(weights, abs=1e-6)
+    assert weight_of(system, "steady") == weight
     assert system.version().epoch == version.epoch + 1
     assert system.learn_all() == learned + SHOW, "what was shown before is learned from"
     assert total(system, "dead_other_layout") == 0
