@@ -15,6 +15,9 @@ from freshrank.deploy.commands.options import Json
 if TYPE_CHECKING:  # what a bench needs is imported when one is run: --help answers at once
     from freshrank.benchmarks.registry import Bench
 
+# Characters of a line of what goes to a file.
+_WIDTH = 180
+
 
 def bench(
     name: Annotated[str, typer.Argument(help="Which bench; `list` names them.")],
@@ -45,6 +48,8 @@ def bench(
     from freshrank.deploy.servers.external import check_summary  # noqa: PLC0415
 
     console = Console()
+    if not console.is_terminal:  # a file, which has no width: tables are whole in it
+        console = Console(width=_WIDTH)
     if name == "list":
         console.print(_table(registry.BENCHES))
         return
