@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from freshrank.actors.errors import Unavailable
+from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
 from freshrank.actors.messages import Delta, Examples, Gradient, Version
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.protocols import Progress
+from freshrank.benchmarks.crashes.invariants import Difference
 from freshrank.benchmarks.crashes.process import Crash, Process, current_process, step_called
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.shard.shard import Shard
@@ -87,3 +88,24 @@ class ShardProcessHandle(FollowerProcessHandle):
 
     shard: Shard
     source: MemorySource
+
+
+async def run_in(process: Process, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work` in `process` if that is alive; an error that a supervisor mends ends it."""
+    if not process.alive:
+        return
+    token = current_process.set(process)
+    try:
+        await work()
+    except (Unavailable, ChecksumMismatch):
+        pass  # the learner was away, or all weights are requested in the next round
+    except (Crash, ProgressError):
+        process.alive = False
+    finally:
+        current_process.reset(token)
+
+
+def only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """Handle an error of a background task (`set_exception_handler`): crashes are no news."""
+    if not isinstance(context.get("exception"), Crash | Difference):
+        loop.default_exception_handler(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import msgspec
@@ -17,6 +18,7 @@ from freshrank import (
     Entity,
     FeatureView,
     Joined,
+    Max,
     Pipeline,
     Stream,
     Sum,
@@ -63,8 +65,18 @@ class RecordedEvent(msgspec.Struct):
     basket: list[BasketLine] = []
 
 
+class RecordedVisit(msgspec.Struct):
+    """An event of a second stream, which only `changed_pipeline` reads."""
+
+    id: int
+    user: str
+    page: int
+    ts: int
+
+
 user = Entity("user", key="user")
 stream = Stream("behaviour", id="id", time="ts", key=user, schema=RecordedEvent)
+visits = Stream("visits", id="id", time="ts", key=user, schema=RecordedVisit)
 
 
 class ShortTermActivity(FeatureView):
@@ -76,6 +88,24 @@ class ShortTermActivity(FeatureView):
     interest = DecayedCount(by="item", half_life="1m", top=2)
     basket = Sum("basket.price", windows=["1h", Tumbling("1m")])
     beside = DecayedCount(by="basket.item", half_life="1m", top=2)
+
+
+class OtherActivity(FeatureView):
+    """Some features of `ShortTermActivity`, and others."""
+
+    entity, source = user, stream
+    views = Count(where=col.kind == "view", windows=["1m"])
+    interest = DecayedCount(by="item", half_life="1m", top=2)
+    dearest = Max("price", windows=["1h"])
+    spent = Sum("price", where=col.kind == "order", windows=["1h"])
+
+
+class Browsing(FeatureView):
+    """Features of the second stream."""
+
+    entity, source = user, visits
+    pages = Count(windows=["1m"])
+    favourite = DecayedCount(by="page", half_life="1m", top=2)
 
 
 @cache
@@ -92,13 +122,28 @@ def recorded_pipeline() -> Pipeline:
     )
 
 
-def recorded_log(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> MemoryLog:
+@cache
+def changed_pipeline() -> Pipeline:
+    """Return the same with another stream, other features and a cross."""
+    return replace(
+        recorded_pipeline(),
+        streams=[stream, visits],
+        features=[OtherActivity, Browsing],
+        crosses=[("user", "item")],
+    )
+
+
+def recorded_log(
+    pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1, then: Pipeline | None = None
+) -> MemoryLog:
     """Return a log of events and impressions; some are duplicated, broken, late or out of order.
 
-    Users are forgotten now and then, and come back.
+    Users are forgotten now and then, and come back. There are visits where `pipeline` or the one
+    that reads the log `then` takes them.
     """
     random = np.random.default_rng(seed)
     log = MemoryLog(PARTITIONS)
+    visited = visits.topic in (*pipeline.topics, *(then.topics if then else ()))
     number = 0
     for second in range(seconds):
         # The last partition ends early, so that the last steps are those of the others.
@@ -114,6 +159,8 @@ def recorded_log(pipeline: Pipeline, seconds: int = SECONDS, seed: int = 1) -> M
             if number % 11 == 7:
                 gone = users_of(partition, PARTITIONS, USERS)[number % USERS]
                 log.append(stream.topic, partition, None, stamp_ms, gone.encode())
+            if visited and number % 3:
+                log.append(visits.topic, partition, _visit(partition, second, number), stamp_ms)
             number += 1
     return log
 
@@ -134,6 +181,13 @@ def _events(random: np.random.Generator, partition: int, second: int, number: in
     if random.random() < 0.1:
         records.append(b"{broken")
     return records
+
+
+def _visit(partition: int, second: int, number: int) -> bytes:
+    who = users_of(partition, PARTITIONS, USERS)[number % USERS]
+    return msgspec.json.encode(
+        RecordedVisit(number, who, number % 5, START_MS + second * 1000 + number % 7)
+    )
 
 
 def _impression(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from freshrank.actors.errors import ChecksumMismatch, ProgressError, Unavailable
+from freshrank.actors.errors import ProgressError, Unavailable
 from freshrank.actors.parameters.follower import Follower
 from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.benchmarks.crashes.clock import SteppedClock
@@ -17,9 +16,11 @@ from freshrank.benchmarks.crashes.handles import (
     FollowerProcessHandle,
     LearnerProcessHandle,
     ShardProcessHandle,
+    only_unexpected,
+    run_in,
 )
 from freshrank.benchmarks.crashes.invariants import Difference, InvariantChecker
-from freshrank.benchmarks.crashes.process import Crash, CrashSchedule, Process, current_process
+from freshrank.benchmarks.crashes.process import CrashSchedule, Process, current_process
 from freshrank.benchmarks.crashes.recorded_stream import recorded_log
 from freshrank.deploy.config.settings import Settings
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -27,6 +28,7 @@ from freshrank.deploy.wiring.local import LocalParts, World, in_lock_step, poll_
 from freshrank.deploy.wiring.lock_step import BatchSource, DeterministicBatches
 from freshrank.feature_actors.connectors.in_memory.log import MemorySource
 from freshrank.feature_actors.partition.partition import PartitionState
+from freshrank.feature_actors.partition.recovery import snapshot_name
 from freshrank.learner.actor import LearnerActor
 from freshrank.learner.core import Learner
 from freshrank.learner.parameters.weights import ModelWeights
@@ -35,6 +37,8 @@ from freshrank.learner.parameters.weights import ModelWeights
 ROUND_S = 0.25
 # Rounds after which a run counts as stuck: a run without crashes takes some fifty.
 MOST_ROUNDS = 500
+# The round from which on a second pipeline reads the log, by lock-step: half of it is read by then.
+_CHANGE_ROUND = {True: 14, False: 7}
 # Rounds without work before a run ends: longer than `shard.DUTIES_S`, so that each shard has asked
 # meanwhile how far a restarted learner is.
 _QUIET_ROUNDS = 3
@@ -67,6 +71,9 @@ class CrashSimulation:
         is, the learner sums the gradients that come, and weights are followed in the background.
     away_rounds
         Rounds for which a crashed part is away, while the others go on.
+    then
+        Another pipeline that reads the log in place of the first from a round on in which each
+        partition has a snapshot; None: the first does to the end.
     """
 
     def __init__(
@@ -77,24 +84,25 @@ class CrashSimulation:
         *,
         lock_step: bool,
         away_rounds: int = 0,
+        then: Pipeline | None = None,
     ) -> None:
-        self._pipeline = pipeline
+        self._then = then
+        self.changed_at: dict[int, bytes | bytearray] = {}
+        """By partition: the snapshot from which the second pipeline went on."""
         self._schedule = schedule
         self._lock_step = lock_step
         self._away_rounds = away_rounds
         self._round_number = 0
         self._starts_in_round: dict[str, int] = {}
         self._clock = SteppedClock()
-        self._log = recorded_log(pipeline)
+        self._log = recorded_log(pipeline, then=then)
         self._world = World(
             self._log,
             self._clock,
             snapshots=FileSnapshots(folder / "shards", _KEEP, StepwiseDisk()),
             checkpoints=FileSnapshots(folder / "learner", _KEEP, StepwiseDisk()),
         )
-        settings = in_lock_step(_SETTINGS) if lock_step else _SETTINGS
-        self._parts = LocalParts(pipeline, settings, self._world)
-        self._batches = DeterministicBatches(self._log, pipeline.topics, BATCH_EVENTS)
+        self._run_pipeline(pipeline)
         self._invariants = InvariantChecker(lambda process: process.name == "replica")
         self._learner = LearnerProcessHandle()
         self._core: Learner | None = None
@@ -104,20 +112,42 @@ class CrashSimulation:
         # Kept, so that their tasks are not destroyed while they are pending.
         self._crashed_learners: list[LearnerActor] = []
 
+    def _run_pipeline(self, pipeline: Pipeline) -> None:
+        """Make all parts of this pipeline from now on."""
+        settings = in_lock_step(_SETTINGS) if self._lock_step else _SETTINGS
+        self._pipeline = pipeline
+        self._parts = LocalParts(pipeline, settings, self._world)
+        self._batches = DeterministicBatches(self._log, pipeline.topics, BATCH_EVENTS)
+
     async def run(self) -> FinalState:
         """Run to the end of the log, starting again whatever crashes. Raises Difference."""
-        asyncio.get_running_loop().set_exception_handler(_only_unexpected)
+        asyncio.get_running_loop().set_exception_handler(only_unexpected)
         quiet = 0
         with self._invariants.observing(), instrumented():
             for self._round_number in range(MOST_ROUNDS):
+                self._change_when_due()
                 await self._start_missing_parts()
                 busy = await self._round()
                 self._invariants.check()
                 quiet = quiet + 1 if not busy and self._settled() else 0
-                if quiet == _QUIET_ROUNDS:
+                if quiet >= _QUIET_ROUNDS and self._then is None:
                     return self._final_state()
                 await self._clock.advance(ROUND_S)
         raise Difference(f"not at the end after {MOST_ROUNDS} rounds")
+
+    def _change_when_due(self) -> None:
+        """Switch all off, and let another pipeline go on, where there is one and it is time."""
+        names = {at: snapshot_name(at) for at in range(self._log.partitions)}
+        files = {at: self._world.snapshots.candidates(name) for at, name in names.items()}
+        due = self._round_number >= _CHANGE_ROUND[self._lock_step] and all(files.values())
+        if self._then is None or not due:
+            return
+        self.changed_at = {at: found[0].read() for at, found in files.items()}
+        for process in (self._learner.process, *(one.process for one in self._followers())):
+            if process is not None:
+                process.alive = False
+        self._run_pipeline(self._then)
+        self._then = None
 
     async def _start_missing_parts(self) -> None:
         if not self._learner.alive and self._may_start("learner"):
@@ -145,7 +175,7 @@ class CrashSimulation:
     async def _start_learner(self) -> None:
         process = Process("learner", self._schedule)
         core, actor = self._parts.learner()
-        await self._run_in(process, actor.start)
+        await run_in(process, actor.start)
         if not process.alive:
             return
         if self._learner.actor is not None:
@@ -162,7 +192,7 @@ class CrashSimulation:
             else MemorySource(self._log)
         )
         shard, follower = self._parts.shard(index, self._learner, source)
-        await self._run_in(process, shard.start)
+        await run_in(process, shard.start)
         if process.alive and shard.states:
             handle = ShardProcessHandle(process, follower, shard=shard, source=source)
             self._shards[index] = handle
@@ -188,7 +218,7 @@ class CrashSimulation:
         busy = await (self._step_in_order() if self._lock_step else self._step_all())
         for handle in self._followers():
             if self._lock_step:
-                await self._run_in(handle.process, partial(handle.follower.step, 0.0))
+                await run_in(handle.process, partial(handle.follower.step, 0.0))
             handle.check()
         if self._learner.actor is not None and self._learner.alive:
             await self._learner.actor.ping()
@@ -210,13 +240,13 @@ class CrashSimulation:
         for handle in self._shards.values():
             if step.partition in handle.shard.states and isinstance(handle.source, BatchSource):
                 handle.source.give(step)
-                await self._run_in(handle.process, partial(handle.shard.step, step.partition))
+                await run_in(handle.process, partial(handle.shard.step, step.partition))
         return True
 
     async def _step_all(self) -> bool:
         for handle in self._shards.values():
             if handle.process.alive:
-                await self._run_in(handle.process, handle.shard.step)
+                await run_in(handle.process, handle.shard.step)
         if not self._all_alive():
             return True
         return any(
@@ -267,22 +297,3 @@ class CrashSimulation:
             and len(self._shards) == _SETTINGS.shards.count
             and all(handle.process.alive for handle in self._followers())
         )
-
-    async def _run_in(self, process: Process, work: Callable[[], Awaitable[object]]) -> None:
-        """Do `work` in `process` if that is alive; an error that a supervisor mends ends it."""
-        if not process.alive:
-            return
-        token = current_process.set(process)
-        try:
-            await work()
-        except (Unavailable, ChecksumMismatch):
-            pass  # the learner was away, or all weights are requested in the next round
-        except (Crash, ProgressError):
-            process.alive = False
-        finally:
-            current_process.reset(token)
-
-
-def _only_unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    if not isinstance(context.get("exception"), Crash | Difference):
-        loop.default_exception_handler(context)

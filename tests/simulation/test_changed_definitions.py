@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import msgspec
-import numpy as np
 import pytest
-from changing_shop import shop, view
+from changing_shop import kept_inputs, served_by, shop, view
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_world import PARTITIONS, World, features, run
@@ -33,13 +31,11 @@ from small_shop import (
 )
 
 from freshrank import Count, DecayedCount, LastK, Max, Sum, TimeSince, col
-from freshrank.actors.impressions import decode_impression, encode_impression, served_rows
-from freshrank.actors.messages import Examples, Inputs, SourceOffsets, Version
-from freshrank.actors.messages.kept_layout import KeptLayout, LayoutChange
+from freshrank.actors.messages import SourceOffsets, Version
 from freshrank.actors.protocols import Progress
 from freshrank.actors.snapshots.store import StoredSnapshot
 from freshrank.benchmarks.crashes.expected import entity_rows
-from freshrank.benchmarks.crashes.invariants import example_rows
+from freshrank.benchmarks.crashes.invariants import Example, example_rows
 from freshrank.benchmarks.crashes.process import Crash, CrashSchedule, Process, current_process
 from freshrank.feature_actors.connectors.in_memory.log import MemoryLog
 from freshrank.feature_actors.labels.definitions import Joined, Labelled
@@ -72,6 +68,10 @@ class Change(NamedTuple):
     before: PartitionSpec
     now: PartitionSpec
 
+    def kept(self, examples: Mapping[Example, int]) -> Counter[Example]:
+        """Examples by what both definitions tell of them."""
+        return kept_inputs(examples, self.before.encoder.layout, self.now.encoder.layout)
+
 
 def comes(label: Joined | Labelled) -> Change:
     """An aggregate, a cross and a stream come, an aggregate and a cross go."""
@@ -97,9 +97,6 @@ CHANGES = {
     "a cross": Change(shop(ONE, crosses=USER_ITEM), shop(ONE, crosses=RECENT_USER)),
 }
 FIRST, SECOND = "before the change", "from the change on"
-
-Kept: TypeAlias = tuple[int, bytes, bytes, float, int]
-"""Partition, dense inputs and ids that both definitions have, label and time of an example."""
 
 
 def filled(change: Change) -> MemoryLog:
@@ -131,26 +128,10 @@ def append(found: Sequence[LogRecord], log: MemoryLog, topic: str, partition: in
         log.append(topic, partition, one.value, one.at_ms, one.key)
 
 
-def served_now(record: LogRecord, change: Change) -> LogRecord:
-    """The same impression as a replica with the definitions of now logs it."""
-    assert record.value is not None
-    shown, layout = decode_impression(record.value), change.before.encoder.layout
-    carried = LayoutChange(KeptLayout.of(layout), change.now.encoder.layout)
-    _, inputs, _ = served_rows(shown, len(layout.dense), layout.id_width)
-    dense, ids = carried.numbers(inputs.dense).astype("<f4"), carried.id_rows(inputs.ids)
-    dense[:, carried.dense < 0] = 3.25
-    ids[:, carried.ids < 0] = 77
-    fingerprint = change.now.encoder.fingerprint
-    value = msgspec.structs.replace(
-        shown, layout=fingerprint, dense=dense.tobytes(), ids=ids.astype("<i8").tobytes()
-    )
-    return record._replace(value=encode_impression(value))
-
-
 @dataclass
 class End:
     features: dict[str, bytes]
-    examples: Counter[Kept]
+    examples: Counter[Example]
     counted: dict[int, dict[str, int]]
 
 
@@ -194,8 +175,7 @@ class Run:
                 if name.startswith(f"{plan.name}/")
             }
         counted = {at: asdict(state.counters) for at, state in shard.states.items()}
-        ranges = [one for part in world.learner.learned.values() for *_, one in part]
-        return End(features(shard), kept_of(ranges, change), counted)
+        return End(features(shard), change.kept(world.learner.examples()), counted)
 
     def _write(self, whole: MemoryLog, seconds: range) -> None:
         """Write the records of these seconds to the log."""
@@ -209,8 +189,13 @@ class Run:
                     if from_ms <= one.at_ms < until_ms
                 ]
                 if topic == "shown" and seconds.start:  # some replicas are replaced later
-                    found[::2] = [served_now(one, self.change) for one in found[::2]]
+                    found[::2] = [self._served_now(one) for one in found[::2]]
                 append(found, self.world.log, topic, partition)
+
+    def _served_now(self, record: LogRecord) -> LogRecord:
+        assert record.value is not None
+        before, now = self.change.before.encoder, self.change.now.encoder
+        return record._replace(value=served_by(record.value, before, now))
 
     async def _rounds(self, part: str) -> Shard:
         """Step, starting again whatever crashes: so many rounds, or until all is read."""
@@ -288,36 +273,17 @@ def right(made: Run) -> End:
     return End(entity_rows(states), examples_of_before(change), counted)
 
 
-def examples_of_before(change: Change) -> Counter[Kept]:
+def examples_of_before(change: Change) -> Counter[Example]:
     """Those of a run whose definitions never change."""
-    log, ranges = filled(change), []
+    log, found = filled(change), Counter[Example]()
     for partition in range(PARTITIONS):
         state = PartitionState(change.before, partition, PARTITIONS)
         read(state, log)
         while (examples := state.example_queue.peek()) is not None:
-            ranges.append(examples)
+            found.update(example_rows(examples))
             end = examples.offset_range.end
             state.example_queue.acknowledge(Progress(True, False, end, end, Version(1, 1)))
-    return kept_of(ranges, change)
-
-
-def kept_of(ranges: Iterable[Examples], change: Change) -> Counter[Kept]:
-    """The examples by what both definitions tell of them."""
-    before, now = change.before.encoder.layout, change.now.encoder.layout
-    carried = LayoutChange(KeptLayout.of(before), now)
-    dense, ids = np.flatnonzero(carried.dense >= 0), np.flatnonzero(carried.ids >= 0)
-    columns = {
-        (len(before.dense), before.id_width): (carried.dense[dense], carried.ids[ids]),
-        (len(now.dense), now.id_width): (dense, ids),
-    }
-    assert len(columns) == 2, "the layout of a row is told by its widths"
-    found = Counter[Kept]()
-    for examples in ranges:
-        inputs = examples.inputs
-        of_dense, of_ids = columns[inputs.dense.shape[1], inputs.ids.shape[1]]
-        kept = Inputs(inputs.dense[:, of_dense], inputs.ids[:, of_ids])
-        found.update(example_rows(replace(examples, inputs=kept)))
-    return found
+    return change.kept(found)
 
 
 def same(made: Run, end: End) -> None:

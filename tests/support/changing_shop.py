@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from small_shop import JOINED, events, user
 
 from freshrank import FeatureView, Table
-from freshrank.actors.messages import Doubles, Inputs
+from freshrank.actors.impressions import decode_impression, encode_impression, served_rows
+from freshrank.actors.messages import Doubles, InputLayout, Inputs
+from freshrank.actors.messages.kept_layout import KeptLayout, LayoutChange
 from freshrank.actors.snapshots.file_format import MadeFor
+from freshrank.benchmarks.crashes.invariants import Example
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.kernel_types import HEADER_WORDS
 from freshrank.feature_actors.encoding.input_encoder import InputEncoder
@@ -74,6 +79,42 @@ def _by_column(table: RowTable, row: Doubles) -> Mapping[str, bytes]:
 def empty(table: RowTable) -> Mapping[str, bytes]:
     """By column: what the row of an entity without events says."""
     return _by_column(table, table.plan.empty_row)
+
+
+def served_by(record: bytes, before: InputEncoder, now: InputEncoder) -> bytes:
+    """Return an impression of `before` as a replica with the inputs of `now` logs it.
+
+    Numbers that `before` does not have are 3.25, and ids 77.
+    """
+    shown, layout = decode_impression(record), before.layout
+    change = LayoutChange(KeptLayout.of(layout), now.layout)
+    _, inputs, _ = served_rows(shown, len(layout.dense), layout.id_width)
+    dense, ids = change.numbers(inputs.dense).astype("<f4"), change.id_rows(inputs.ids)
+    dense[:, change.dense < 0] = 3.25
+    ids[:, change.ids < 0] = 77
+    served = msgspec.structs.replace(
+        shown, layout=now.fingerprint, dense=dense.tobytes(), ids=ids.astype("<i8").tobytes()
+    )
+    return encode_impression(served)
+
+
+def kept_inputs(
+    examples: Mapping[Example, int], before: InputLayout, now: InputLayout
+) -> Counter[Example]:
+    """Examples of either layout, counted by what both tell of them."""
+    carried = LayoutChange(KeptLayout.of(before), now)
+    dense, ids = np.flatnonzero(carried.dense >= 0), np.flatnonzero(carried.ids >= 0)
+    columns = {
+        (len(before.dense), before.id_width): (carried.dense[dense], carried.ids[ids]),
+        (len(now.dense), now.id_width): (dense, ids),
+    }
+    assert len(columns) == 2, "the layout of a row is told by its widths"
+    found = Counter[Example]()
+    for (partition, numbers, keys, label, at_ms), count in examples.items():
+        row, key = np.frombuffer(numbers, np.float32), np.frombuffer(keys, np.int64)
+        of_dense, of_ids = columns[len(row), len(key)]
+        found[partition, row[of_dense].tobytes(), key[of_ids].tobytes(), label, at_ms] += count
+    return found
 
 
 def by_name(made: PartitionSpec, inputs: Inputs) -> Mapping[str, list[Any]]:
