@@ -63,6 +63,8 @@ class MadeFor(NamedTuple):
     basis: str = ""
     """Of what has to be equal for the file to be carried over to other definitions: columns may
     come and go, for instance, and a partitioner may not. "": it is never carried over."""
+    former: str = ""
+    """The fingerprint in files of earlier versions, which have no basis; no file has it beside."""
 
     def carries_over(self, now: MadeFor) -> bool:
         """Whether the file can be used where the definitions are those of `now`.
@@ -71,9 +73,11 @@ class MadeFor(NamedTuple):
         True
         >>> MadeFor("a1").carries_over(MadeFor("a1")), MadeFor("a1").carries_over(MadeFor("a2"))
         (True, False)
+        >>> MadeFor("a0").carries_over(MadeFor("a1", "b1", former="a0"))
+        True
         """
         same_basis = bool(self.basis) and self.basis == now.basis
-        return same_basis or self.fingerprint == now.fingerprint
+        return same_basis or self.fingerprint in (now.fingerprint, now.former)
 
 
 class _Mark(msgspec.Struct, frozen=True):

@@ -22,7 +22,10 @@ from freshrank.actors.snapshots.private_files import (
 )
 from freshrank.deploy.config.settings import EMBEDDED, STARTED_HERE
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.definitions.kept_definitions import KeptDefinitions
+from freshrank.deploy.state.definitions.kept_definitions import (
+    KeptDefinitions,
+    say_what_they_are_made_of,
+)
 from freshrank.deploy.state.definitions.refusals import check_definitions
 from freshrank.deploy.state.definitions.start_changes import told_at_start
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
@@ -120,7 +123,8 @@ class StateFolder:
             )
         check_definitions(self.path, pipeline)
         with self._usable():
-            fields_record.check_fields(self.path, pipeline)
+            tell_types = say_what_they_are_made_of(self.path)
+            fields_record.check_fields(self.path, pipeline, tell_types=tell_types)
             check_checkpoints(self.path / LEARNER)
 
     def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from freshrank.feature_actors.encoding.context_entries import (
     table_fields,
 )
 from freshrank.feature_actors.encoding.derived_numbers import DerivedInputs, DerivedNumbers
+from freshrank.feature_actors.encoding.entries.bag_matches import BagMatch, bag_matches
 from freshrank.feature_actors.encoding.entries.made_columns import MadeColumns
 from freshrank.feature_actors.encoding.entries.meanings import InputMeanings
 from freshrank.feature_actors.encoding.gather import gather_ids, gather_matches, gather_numbers
@@ -40,18 +41,6 @@ _NONE_DERIVED = DerivedInputs()
 
 # The context is encoded as a table with a row for each candidate. It has no bags.
 _NO_WEIGHTS: Doubles = np.zeros((0, 0), dtype=np.float64)
-
-
-class _Match(NamedTuple):
-    """A bag over a field that the context has too."""
-
-    name: str
-    bag: str
-    begin: int
-    """The bag's first id column, of all tables."""
-    end: int
-    own: int
-    """The column of the context's ids."""
 
 
 class _Columns(NamedTuple):
@@ -118,7 +107,7 @@ class InputEncoder:
         self._number_names = [field.name for field in fields if field.kind is Kind.NUMBER]
         self._tables = [table for plan in plans for table in plan.tables]
         sources = self._id_columns()
-        self._matches = list(self._find_matches())
+        self._matches = list(bag_matches(self._tables, self._id_names))
         self._first_derived, dense = self._dense_names(derived)
         plain = plain_inputs(sources, self.cleaned.bucketed)
         crossed = crossed_inputs(plain, crosses)
@@ -132,8 +121,10 @@ class InputEncoder:
         columns = [column for one in inputs for column in one.columns]
         self._route(columns, self._matches)
         self._salts = salts_of({field.name: field.width for field in id_fields})
-        self.fingerprint = self._fingerprint([column for column in columns if len(column) > 1])
-        """16 hex digits: equal for encoders whose inputs mean the same."""
+        tells = self._tells([column for column in columns if len(column) > 1])
+        self.fingerprint, self.former_fingerprint = self._fingerprints(tells)
+        """16 hex digits: equal for encoders whose inputs mean the same; and those of earlier
+        versions, which did not tell the types of fields."""
 
     def _layout(
         self, dense: tuple[str, ...], fields: tuple[IdField, ...], wanted: Sequence[ContextEntry]
@@ -147,12 +138,18 @@ class InputEncoder:
         absent = made_of.absent(dense)
         return InputLayout(dense, fields, cleaning, source_weights(wanted), meanings, absent)
 
-    def _fingerprint(self, crossed: Sequence[tuple[int, ...]]) -> str:
-        """Of the inputs, the sources of `crossed` columns, and what is told where it is missing."""
+    def _fingerprints(self, tells: str) -> tuple[str, str]:
+        kinds = {name: kind.value.__name__ for name, kind in self.kinds.items()}
         made = "".join(table.fingerprint for table in self._tables)
+        before = "".join(table.former_fingerprint for table in self._tables)
+        now, former = f"{made} {tells} {kinds}", f"{before} {tells}"
+        return xxhash.xxh64_hexdigest(now.encode()), xxhash.xxh64_hexdigest(former.encode())
+
+    def _tells(self, crossed: Sequence[tuple[int, ...]]) -> str:
+        """The inputs, the sources of `crossed` columns, and what is told where it is missing."""
         told = f" {self.cleaned.told} {self.cleaned.numbers}" if self.cleaned.told else ""
         told += f" {self.made.canonical}" if self.made.names else ""
-        return xxhash.xxh64_hexdigest(f"{made} {self.layout} {crossed}{told}".encode())
+        return f"{self.layout} {crossed}{told}"
 
     @property
     def position_column(self) -> int | None:
@@ -257,16 +254,7 @@ class InputEncoder:
             begin += bag.field.width
         return columns
 
-    def _find_matches(self) -> Iterator[_Match]:
-        begin = 0
-        for bag in (bag for table in self._tables for bag in table.layout.bags):
-            end = begin + bag.field.width
-            if bag.learned and bag.source in self._id_names:
-                own = self._id_names.index(bag.source)
-                yield _Match(f"{bag.field.name}_match", bag.field.name, begin, end, own)
-            begin = end
-
-    def _route(self, columns: Sequence[tuple[int, ...]], matches: Sequence[_Match]) -> None:
+    def _route(self, columns: Sequence[tuple[int, ...]], matches: Sequence[BagMatch]) -> None:
         """Assign to each table, and at last to the context, the inputs that it fills.
 
         `columns` are the sources of all id columns, those with more than one last.

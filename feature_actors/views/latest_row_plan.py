@@ -48,6 +48,7 @@ class LatestRowPlan(RowPlan):
                 self.empty_row[self._words[name]] = np.nan
         self.fingerprint = xxhash.xxh64_hexdigest("\n".join(self._canonical()).encode())
         """16 hex digits: equal for tables whose rows mean the same."""
+        self.former_fingerprint = self.fingerprint
 
     @property
     def basis(self) -> str:

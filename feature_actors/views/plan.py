@@ -38,6 +38,7 @@ class FeaturePlan:
         _check_unique("feature column", names)
         self.fingerprint = "".join(plan.fingerprint for plan in self.row_plans)
         """16 hex digits a table: equal for definitions whose rows mean the same."""
+        self.former_fingerprint = "".join(plan.former_fingerprint for plan in self.row_plans)
 
     @property
     def rebuilds(self) -> bool:

@@ -71,6 +71,8 @@ class RowPlan(ABC):
     """What fills them."""
     fingerprint: str
     """16 hex digits: equal for definitions whose rows mean the same."""
+    former_fingerprint: str
+    """That of earlier versions, which may not have told the types of fields."""
     columns_of_rows: Sequence[RowColumn]
     """What the words behind the header hold, in order."""
     row_words: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,8 +68,11 @@ class TablePlan(RowPlan):
         """The program by what its lines read."""
         self.empty_row: Doubles = self.layout.empty_row.view(np.float64)
         """float64[words]: the row of an entity without events."""
-        self.fingerprint = xxhash.xxh64_hexdigest(_canonical(views).encode())
+        definitions = {one.name: one.definition for one in self.columns_of_rows}
+        self.fingerprint = _fingerprint(views[0], definitions)
         """16 hex digits: equal for definitions whose rows mean the same."""
+        without_types = {n: one.canonical() for view in views for n, one in view.features.items()}
+        self.former_fingerprint = _fingerprint(views[0], without_types)
 
     @property
     def basis(self) -> str:
@@ -131,13 +134,12 @@ class TablePlan(RowPlan):
         return "\n".join(lines)
 
 
-def _canonical(views: Sequence[type[FeatureView]]) -> str:
-    entity, source = views[0].entity, views[0].source
+def _fingerprint(view: type[FeatureView], definitions: Mapping[str, str]) -> str:
+    entity, source = view.entity, view.source
     time = source.time_field.canonical
     lines = [f"format {_ROW_FORMAT}", f"{entity.name} {entity.key} {source.topic} {time}"]
-    for view in views:
-        lines += [f"{name} = {feature.canonical()}" for name, feature in view.features.items()]
-    return "\n".join(lines)
+    lines += [f"{name} = {definition}" for name, definition in definitions.items()]
+    return xxhash.xxh64_hexdigest("\n".join(lines).encode())
 
 
 def exactness(placed: Placed) -> str:

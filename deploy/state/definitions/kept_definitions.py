@@ -59,6 +59,16 @@ class KeptDefinitions:
         return cls(dict(_tables(folder, pipeline, now)), _inputs(folder, pipeline, now), record)
 
 
+def say_what_they_are_made_of(folder: Path) -> bool:
+    """Whether all files of the state in `folder` do: those of earlier versions do not."""
+    below = [folder / name for name in (SHARDS, ENTITIES)]
+    rows = [one for path in below for one in newest_headers(SNAPSHOT_KIND, path)]
+    learned = newest_headers(checkpoints.NAME, folder / LEARNER)
+    return all("tables" in one.meta for one in rows) and all(
+        "inputs" in one.meta for one in learned
+    )
+
+
 def _tables(
     folder: Path, pipeline: Pipeline, now: KeptDefinitions
 ) -> Iterator[tuple[str, KeptTable]]:
@@ -90,7 +100,7 @@ def _inputs(folder: Path, pipeline: Pipeline, now: KeptDefinitions) -> KeptLayou
 def _oldest(headers: Iterator[Header], current: MadeFor | None) -> Header | None:
     """One that is not of the definitions of now, if there is one: a start carries over from it."""
     found = list(headers)
-    others = [one for one in found if current is None or one.made_for != current]
+    others = [one for one in found if one.made_for.fingerprint != (current and current.fingerprint)]
     return next(iter([*others, *found]), None)
 
 

@@ -1,7 +1,8 @@
 """The types of the fields that a state was made of, in the state folder.
 
-Fingerprints name the fields that definitions use, and not their types. The ids of an integer and of
-a text differ, so state that was made of one means nothing for the other.
+The ids of an integer and of a text differ, so state that was made of one means nothing for the
+other. Definitions of features and inputs tell the types of their fields, and begin anew where one
+has changed; those of entities, event ids and labels do not, and nor do files of earlier versions.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ RECORD = JsonRecord("fields.json", dict[str, dict[str, str]])
 """The types of all usable fields of a pipeline's streams and tables (see `types_of_fields`)."""
 
 
-def check_fields(folder: Path, pipeline: Pipeline) -> None:
-    """Raise ConfigError when a field that `pipeline` uses had another type than it has now.
+def check_fields(folder: Path, pipeline: Pipeline, *, tell_types: bool) -> None:
+    """Raise ConfigError when a field of which all depends had another type than it has now.
 
-    State of a version that did not record the types is accepted.
+    `tell_types`: files of the state tell the types of the fields that features and inputs use; else
+    these must be the same, too. State of a version that did not record the types is accepted.
     """
     recorded: Mapping[str, Mapping[str, str]] = RECORD.read(folder) or {}
     now = types_of_fields(pipeline)
-    for topic, names in _fields_used(pipeline).items():
+    used = _fields_of_all(pipeline) if tell_types else _fields_used(pipeline)
+    for topic, names in used.items():
         for name in sorted(names):
             before = recorded.get(topic, {}).get(name)
             # Of numbers, an integer and a float mean the same; ids are never floats.
@@ -41,6 +44,18 @@ def check_fields(folder: Path, pipeline: Pipeline) -> None:
                     "Change it back, give the pipeline another name, or set another `state` "
                     "(FRESHRANK_STATE).",
                 )
+
+
+def _fields_of_all(pipeline: Pipeline) -> Mapping[str, set[str]]:
+    """By topic: the fields of entities, event ids and the label."""
+    found = {table.topic: {table.key.key} for table in pipeline.tables}
+    for stream in pipeline.streams:
+        found[stream.topic] = {stream.id, stream.key.key}
+    for plan in (pipeline.plan, *pipeline.candidate_plans):
+        for rows in plan.tables:
+            found.setdefault(rows.source.topic, set()).update(rows.source.key.parts)
+    found[pipeline.stream.topic].update(pipeline.label.fields_read())
+    return found
 
 
 def _fields_used(pipeline: Pipeline) -> Mapping[str, set[str]]:

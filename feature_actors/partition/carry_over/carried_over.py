@@ -55,6 +55,9 @@ def read_snapshot(
     if found.meta["partition"] != partition:
         raise SnapshotError(f"a snapshot of partition {found.meta['partition']}, not {partition}")
     meta = with_topics(found.meta, spec)
+    if "tables" not in meta:  # an earlier version wrote it, and for these definitions
+        former = {spec.encoder.former_fingerprint: KeptLayout.of(spec.encoder.layout)}
+        return SnapshotContents(meta, found.arrays, former)
     if found.made_for.fingerprint == spec.made_for.fingerprint:
         return SnapshotContents(meta, found.arrays, _former(meta, spec))
     return carried_over(meta, found.arrays, spec)

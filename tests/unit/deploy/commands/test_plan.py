@@ -161,6 +161,16 @@ CHANGES: dict[str, tuple[Replaced, Replaced, tuple[int, int, int, int], list[str
             "DecayedCount(by='genre', half_life='2d')",
         ],
     ),
+    "another type of a field": (
+        (),
+        (("    genre: str\n", "    genre: int\n"),),
+        (10, 4, 0, 4),
+        [
+            "  add   taste: decayed(genre; 172800000; 8; None) of genre int, begins empty",
+            "  drop  taste: decayed(genre; 172800000; 8; None) of genre str, is defined other",
+            "  add   genre: learned anew, it is now carried int",
+        ],
+    ),
     "another cross": ((), CROSS, (14, 1, 0, 0), ["  add   listener_x_genre: learned from now on"]),
     "a cross that is gone": (
         CROSS,

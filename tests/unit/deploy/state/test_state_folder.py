@@ -19,12 +19,15 @@ from freshrank import Count, FeatureView
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.actors.snapshots.disk import Disk
+from freshrank.actors.snapshots.file_format import MadeFor, pack
+from freshrank.actors.snapshots.file_store import FileSnapshots
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.folders import KAFKA, LEARNER, SHARDS
 from freshrank.deploy.state.records import RECORDS, origin_recorded
 from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.state.state_id import origin_of_rows
+from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.optimizers.adagrad import Adagrad
 
@@ -238,18 +241,34 @@ def retyped(was: str, now: str) -> Pipeline:
     return PipelineFile("visits.py", text).load()
 
 
-def test_a_field_that_has_another_type_now_is_refused_though_the_fingerprint_is_the_same(
+def test_a_field_of_features_has_another_type_where_files_tell_what_they_are_made_of(
+    tmp_path: Path,
+) -> None:
+    state, before = StateFolder(tmp_path, "apache"), retyped("", "")
+    after = retyped("page: int | None", "page: str | None")
+    with state.held():
+        state.begin(pytest.fail, {}, before)
+        make_files(tmp_path, before)
+        state.check(after)
+        assert after.made_for.fingerprint != before.made_for.fingerprint
+        assert after.encoder.fingerprint != before.encoder.fingerprint
+        state.check(retyped("unused: int = 0", 'unused: str = ""'))
+        with pytest.raises(ConfigError, match="the field 'visit_id' of 'visits' is int, and was"):
+            state.check(retyped("visit_id: str", "visit_id: int"))
+
+
+def test_a_field_of_features_keeps_its_type_where_an_earlier_version_wrote_the_files(
     tmp_path: Path,
 ) -> None:
     state, before = StateFolder(tmp_path, "apache"), retyped("", "")
     with state.held():
         state.begin(pytest.fail, {}, before)
-        (tmp_path / SHARDS).mkdir()
+        earlier = MadeFor(before.made_for.former)
+        FileSnapshots(tmp_path / SHARDS).save("partition-0", pack(SNAPSHOT_KIND, earlier, {}, {}))
         state.check(before)
         state.check(retyped("page: int | None = None", "page: int"))
-        state.check(retyped("unused: int = 0", 'unused: str = ""'))
         after = retyped("page: int | None", "page: str | None")
-        assert after.made_for.fingerprint == before.made_for.fingerprint
+        assert after.made_for.former == before.made_for.former
         with pytest.raises(ConfigError, match="the field 'page' of 'visits' is str, and was int"):
             state.check(after)
         (tmp_path / "fields.json").unlink()  # a state of the version before

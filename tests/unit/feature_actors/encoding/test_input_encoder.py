@@ -46,7 +46,7 @@ def test_the_layout_names_every_input() -> None:
 
 
 def test_the_fingerprint_is_that_of_the_inputs_that_earlier_versions_learned_from() -> None:
-    assert encoder.fingerprint == "6ac297f80c255a78"
+    assert encoder.former_fingerprint == "6ac297f80c255a78"
 
 
 DERIVED = DerivedInputs(missing=["idle", "price"], relative=["price", "seen_1h"])

@@ -26,7 +26,8 @@ from small_shop import (
 
 from freshrank import Count, DecayedCount, LastK, Max, Mean, Sum, TimeSince, col
 from freshrank.actors.errors import DefinitionChanged
-from freshrank.actors.snapshots.file_format import unpack
+from freshrank.actors.messages.kept_layout import KeptLayout
+from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.snapshot import part_of
@@ -299,3 +300,18 @@ def test_definitions_of_another_basis_are_refused() -> None:
         PartitionState.restore(
             shop(view(views=FEATURES["views"]), label=LABELLED), 0, packed(state)
         )
+
+
+def test_impressions_that_an_earlier_version_logged_are_of_the_inputs_of_now() -> None:
+    """Its fingerprints told no types, and its files not what they are made of."""
+    made = shop(view(recent=LastK("item", k=2), views=Count(windows=["1m"])))
+    made = replace(made, made_for=MadeFor("now", "basis", former="before"))
+    found = unpack(packed(moved(made, (0, 10))))
+    meta = {name: value for name, value in found.meta.items() if name not in ("tables", "inputs")}
+    file = b"".join(pack(found.kind, MadeFor("before"), meta, found.arrays))
+    state = PartitionState.restore(made, 0, file)
+    encoder = made.encoder
+    assert encoder.former_fingerprint != encoder.fingerprint
+    assert state.former_layouts == {encoder.former_fingerprint: KeptLayout.of(encoder.layout)}
+    assert state.offsets == moved(made, (0, 10)).offsets
+    assert state.changes == ()

@@ -122,7 +122,7 @@ def test_the_fingerprint_tells_definitions_apart_by_their_meaning() -> None:
 
 
 def test_the_fingerprint_is_that_of_the_rows_that_earlier_versions_stored() -> None:
-    assert FeaturePlan([Activity, Taste]).fingerprint == "7d967912a516b2ca"
+    assert FeaturePlan([Activity, Taste]).former_fingerprint == "7d967912a516b2ca"
 
 
 @pytest.mark.parametrize(
