@@ -60,7 +60,8 @@ def test_what_did_not_change_is_kept_and_the_rest_begins_empty(system: WholeSyst
     system.rewrite(changed)
     status, printed = system.plan()
     assert status == 0, printed
-    assert "carts" in printed
+    for told in ("keep", "add", "drop", "spend", "carts", "clicks", "user_id_x_category_id"):
+        assert told in printed, printed
 
     system.start()
     system.until_filled()
