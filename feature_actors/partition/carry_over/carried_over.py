@@ -84,8 +84,8 @@ def carried_over(
 
     - The words of rows go on by column (`TableChange`); changed rows count as not written.
     - Tables and topics that are gone leave; those that are new are not in it: they begin with the
-      oldest records. So does a table with new columns, whose topic holds them, where nothing is
-      learned: a learner could not tell the offsets of then from those of now.
+      oldest records. So does a table with new columns, whose topic holds them: its rows stay
+      until they are replaced. (Examples are of no entity that a table is of.)
     - Examples, and what waits for its label, go on by input (`LayoutChange`).
     """
     changes, former = table_changes(tables_of(meta), plans_of(spec)), _former(meta, spec)
@@ -119,7 +119,7 @@ def _kept_topics(changes: Mapping[str, TableChange], spec: PartitionSpec) -> set
     kept = {
         plan.source.log_topic
         for plan in spec.plan.row_plans
-        if changes[plan.name].before and not (spec.label is None and changes[plan.name].reads_again)
+        if changes[plan.name].before and not changes[plan.name].reads_again
     }
     return kept if spec.impressions_topic is None else kept | {spec.impressions_topic}
 

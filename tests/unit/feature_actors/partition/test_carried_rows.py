@@ -253,30 +253,6 @@ def test_a_table_with_a_new_column_is_read_again_while_its_rows_stay(
     assert words(back.row_tables[-1]) == before
 
 
-def test_where_examples_are_learned_a_table_goes_on_where_it_was() -> None:
-    profiles = replace(catalogue, topic="catalogue", key=events.key, schema=Profile)
-    one = view(views=FEATURES["views"])
-    old = shop(one, tables=[profiles])
-    state = moved(old, (0, 4))
-    records = batch("catalogue", [msgspec.json.encode(Profile("u1", "north"))])
-    state.process(replace(records, keys=[b"u1"]))
-    now = shop(one, tables=[replace(profiles, schema=LongProfile)])
-    found = carried(state, now)
-    assert found.offsets == state.offsets == {"events": 4, "catalogue": 1}
-    assert "new, empty so far: rank" in found.changes[1]
-
-
-class Profile(msgspec.Struct):
-    user: str
-    region: str
-
-
-class LongProfile(msgspec.Struct):
-    user: str
-    region: str
-    rank: int | None = None
-
-
 @pytest.mark.parametrize(
     "changed",
     [
