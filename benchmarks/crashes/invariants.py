@@ -54,6 +54,8 @@ class InvariantChecker:
         self._offered: list[tuple[OffsetRange, Examples]] = []
         self._learned: list[tuple[int, Examples]] = []
         self._checksums: dict[Version, str] = {}
+        self._taken: set[Version] = set()
+        """The versions that a replica or a shard has had."""
         self._difference: Difference | None = None
         self._newest: dict[Process, tuple[Version, Mapping[int, SourceOffsets]]] = {}
 
@@ -101,6 +103,10 @@ class InvariantChecker:
         self._offered = []
         steps = core.trained.total_steps
         self._learned = [(step, examples) for step, examples in self._learned if step <= steps]
+        if core.version not in self._taken:
+            # The epoch of a learner that crashed before its first checkpoint comes again: where the
+            # model has changed since, with other weights.
+            self._checksums.pop(core.version, None)
         self._published(core.version, core.weights.checksum())
 
     def _published(self, version: Version, checksum: str) -> None:
@@ -113,6 +119,7 @@ class InvariantChecker:
             return
         if self._checksums.get(delta.version) != weights.checksum():
             raise self._differs(f"{process.name}: not the weights that are {delta.version}")
+        self._taken.add(delta.version)
 
     def _followed(self, _: None, follower: Follower, *__: object) -> None:
         process, version = current_process.get(), follower.version
