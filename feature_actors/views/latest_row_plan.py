@@ -53,8 +53,7 @@ class LatestRowPlan(RowPlan):
     @property
     def basis(self) -> str:
         """See `RowPlan`."""
-        entity, source = self.entity, self.source
-        return f"{entity.name} {entity.key} {source.topic} {source.placed_by}"
+        return f"{super().basis}, partitioner {self.source.placed_by}"
 
     @property
     def horizon_ms(self) -> None:

@@ -88,7 +88,8 @@ class RowPlan(ABC):
     @property
     @abstractmethod
     def basis(self) -> str:
-        """What must be equal for rows to be carried over: entity, topic, time, partitioner."""
+        """What must be equal for rows to be carried over, for people, too."""
+        return f"entity {self.entity.name} (key {self.entity.key}), topic {self.source.topic}"
 
     @property
     def bytes_per_entity(self) -> int:

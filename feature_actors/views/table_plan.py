@@ -80,7 +80,7 @@ class TablePlan(RowPlan):
         source = self.source
         time, rekeyed = source.time_field.canonical, " rekeyed" if source.rekeyed else ""
         placed = f"{source.placed_by}{rekeyed}"
-        return f"{self.entity.name} {self.entity.key} {source.topic} {time} {placed}"
+        return f"{super().basis}, id {source.id}, time {time}, partitioner {placed}"
 
     def _lay_out(self, name: str, feature: Aggregate) -> None:
         """Give a feature its place, and note what its words and values follow from."""

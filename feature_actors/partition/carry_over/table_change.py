@@ -168,8 +168,8 @@ def table_changes(
         kept = before.get(plan.name)
         if kept is not None and kept.basis != plan.basis:
             raise DefinitionChanged(
-                f"the rows of {plan.name} are made of {kept.basis!r}, and would now be of "
-                f"{plan.basis!r}: entity, topic, time and partitioner of rows have to stay"
+                f"the rows of {plan.name} are made of {kept.basis}, and would now be of "
+                f"{plan.basis}: these have to stay"
             )
         found[plan.name] = TableChange(plan.name, kept, plan)
     gone = {name: kept for name, kept in before.items() if name not in found}

@@ -114,8 +114,17 @@ OTHER_KEY: Replaced = (*ITEMS, ('Entity("song", key="song")', 'Entity("song", ke
         "time of the first stream": (
             (),
             (('time="at"', 'time="at", time_unit="s"'),),
-            "the rows of listener/plays are made of 'listener listener plays at murmur2', and "
-            "would now be of 'listener listener plays at in s murmur2': entity, topic, time and ",
+            "the rows of listener/plays are made of entity listener (key listener), topic plays, "
+            "id play_id, time at, partitioner murmur2, and would now be of entity listener (key "
+            "listener), topic plays, id play_id, time at in s, partitioner murmur2: these have ",
+            BOTH,
+        ),
+        "id of the first stream": (
+            (),
+            (('id="play_id"', 'id="song"'),),
+            "the rows of listener/plays are made of entity listener (key listener), topic plays, "
+            "id play_id, time at, partitioner murmur2, and would now be of entity listener (key "
+            "listener), topic plays, id song, ",
             BOTH,
         ),
         "topic of the first stream": (
@@ -133,7 +142,7 @@ OTHER_KEY: Replaced = (*ITEMS, ('Entity("song", key="song")', 'Entity("song", ke
         "key of songs": (
             ITEMS,
             OTHER_KEY,
-            "the rows of song/plays are made of 'song song plays at murmur2 rekeyed', and would ",
+            "the rows of song/plays are made of entity song (key song), topic plays, id play_id, ",
             "remove the folder entities/song in it to read them again.",
         ),
     }.values(),

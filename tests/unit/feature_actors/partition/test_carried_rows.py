@@ -266,7 +266,7 @@ def test_a_table_of_rows_with_another_basis_is_refused(changed: Stream) -> None:
     one = view(views=FEATURES["views"])
     state = moved(shop(one, view(visits, pages=PAGES)), (0, 5))
     now = shop(one, view(changed, pages=PAGES))
-    with pytest.raises(DefinitionChanged, match="the rows of user/visits are made of 'user user"):
+    with pytest.raises(DefinitionChanged, match="the rows of user/visits are made of entity user"):
         PartitionState.restore(now, 0, packed(state))
 
 
