@@ -25,6 +25,7 @@ from rich.console import Console
 from freshrank.actors.clock import SystemClock
 from freshrank.actors.errors import Unavailable
 from freshrank.actors.runtime import freeze_heap
+from freshrank.benchmarks.latency.open_loop import ask_steadily
 from freshrank.benchmarks.latency.probes import PAUSE_S, TIMEOUT_S
 from freshrank.benchmarks.registry import BenchOptions
 from freshrank.benchmarks.report import Figure, latency_figures, must_be_zero
@@ -55,8 +56,6 @@ REQUESTS_PER_S = 100.0
 # Seconds of requests of each kind; before that, of requests that are not measured.
 SECONDS, WARM_UP_S = 20.0, 10.0
 PROBES, PROBES_PER_S = 200, 5.0
-# Connections that requests share: as many as are under way at once on a slow machine.
-CONNECTIONS = 32
 # Seconds for a replica to read the catalogue and the rows of its items, and between two looks.
 FILL_S, LOOK_S = 300.0, 1.0
 
@@ -171,37 +170,15 @@ class _Bench:
 
     async def _ask(self, rng: np.random.Generator, seconds: float, *, filtered: bool) -> Answers:
         """Ask in an open loop."""
-        answers, free = Answers(), asyncio.Queue[KeepAliveClient]()
-        clients = [KeepAliveClient("127.0.0.1", self._port) for _ in range(CONNECTIONS)]
-        for client in clients:
-            free.put_nowait(client)
-        loop = asyncio.get_running_loop()
-
-        async def one(body: bytes, due: float) -> None:
-            client = await free.get()
-            try:
-                status, answer = await client.post("/v1/recommend", body)
-            except OSError:
-                answers.failed += 1
-                return
-            finally:
-                free.put_nowait(client)
-            if status != 200:
-                answers.failed += 1
-                return
-            answers.latencies_ms.append((loop.time() - due) * 1000.0)
-            answers.ranked.append(msgspec.json.decode(answer, type=_Recommended).candidates)
-
         count = max(int(seconds * REQUESTS_PER_S * self._scale), 100)
-        began = loop.time()
-        async with asyncio.TaskGroup() as running:
-            for number in range(count):
-                due = began + number / REQUESTS_PER_S
-                await asyncio.sleep(due - loop.time())
-                running.create_task(one(request_body(rng, filtered=filtered), due))
-        for client in clients:
-            await client.close()
-        return answers
+        bodies = [request_body(rng, filtered=filtered) for _ in range(count)]
+        ranked = list[int]()
+
+        def taken(answer: bytes) -> None:
+            ranked.append(msgspec.json.decode(answer, type=_Recommended).candidates)
+
+        found = await ask_steadily(self._port, "/v1/recommend", bodies, REQUESTS_PER_S, taken)
+        return Answers(found.latencies_ms, found.failed, ranked)
 
     async def _probe(self, rng: np.random.Generator) -> Answers:
         """Send an event of a new user, and ask until an answer knows of it."""

@@ -2,6 +2,7 @@ from bench_figures import by_name
 
 from freshrank.benchmarks.latency import serving
 from freshrank.benchmarks.latency.load_client import LoadResult
+from freshrank.benchmarks.latency.open_loop import OpenLoopResult
 
 
 def answers(per_s: float, p50_ms: float = 0.5, errors: int = 0) -> LoadResult:
@@ -49,3 +50,11 @@ def test_serving_without_feast_has_no_figure_of_it() -> None:
     modes = [(mode, at) for mode in ("haproxy", "default", "bare") for at in (1, 32)]
     figures = by_name(serving.figures([dict.fromkeys(modes, answers(100))]))
     assert not [name for name in figures if "feast" in name]
+
+
+def test_requests_of_many_candidates_are_late_by_the_middle_round() -> None:
+    rounds = [OpenLoopResult([1.0] * 99 + [late], failed) for late, failed in ((4.0, 0), (30.0, 1))]
+    figures = by_name(serving.of_many_candidates([*rounds, OpenLoopResult([2.0] * 100)]))
+    assert figures["p50_ms_500_candidates"].value == 1.0
+    assert figures["p99_ms_500_candidates"].met
+    assert figures["errors_500_candidates"].met is False
