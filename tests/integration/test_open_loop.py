@@ -6,9 +6,15 @@ import asyncio
 
 from freshrank.benchmarks.latency.open_loop import ask_steadily
 
+CONNECTIONS: list[asyncio.Task[None]] = []
+"""Those that were made to the server."""
+
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer each request with its own body; with 503 one that says so."""
+    own = asyncio.current_task()
+    assert own is not None
+    CONNECTIONS.append(own)
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -18,6 +24,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, length, body))
     except asyncio.IncompleteReadError:
         writer.close()
+        await writer.wait_closed()
 
 
 def test_each_request_is_answered_once_and_failures_are_counted() -> None:
@@ -31,6 +38,7 @@ def test_each_request_is_answered_once_and_failures_are_counted() -> None:
         assert sorted(taken) == sorted(body for body in bodies if body != b"busy")
         assert min(found.latencies_ms) > 0.0
         server.close()
+        await asyncio.gather(*CONNECTIONS)
 
     asyncio.run(run())
 
