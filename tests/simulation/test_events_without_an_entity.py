@@ -60,8 +60,8 @@ class Popularity(FeatureView):
     looked_at = Count(windows=["1h"])
 
 
-JOINED = Joined(positive=col.bought == True, on="item", within="1m")  # noqa: E712
-LABELLED = Labelled(positive=col.bought == True, among=~col.item.is_null())  # noqa: E712
+JOINED = Joined(positive=col.bought == 1, on="item", within="1m")
+LABELLED = Labelled(positive=col.bought == 1, among=~col.item.is_null())
 
 
 def pipeline(label: Joined | Labelled) -> Pipeline:
