@@ -39,9 +39,13 @@ class Aggregate(ABC):
 
         Raises ConfigError where it reads fields of two lists.
         """
+        return fields.list_of(self.fields_read(), place)
+
+    def fields_read(self) -> frozenset[str]:
+        """The fields that it is computed from."""
         layout = Layout()
         self.lay_out("feature", layout)
-        return fields.list_of(layout.fields_read(), place)
+        return layout.fields_read()
 
 
 def check_where(where: object, fields: Fields, place: str) -> None:

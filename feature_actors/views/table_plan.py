@@ -84,12 +84,12 @@ class TablePlan(RowPlan):
 
     def _lay_out(self, name: str, feature: Aggregate) -> None:
         """Give a feature its place, and note what its words and values follow from."""
-        layout, own = self.layout, Layout()
+        layout = self.layout
         numbers, bags, placed = len(layout.columns), len(layout.bags), len(layout.placed)
         feature.lay_out(name, layout)
-        feature.lay_out(name, own)
         fields = self.source.fields.with_elements
-        kinds = [f"{one} {fields[one].kind.value.__name__}" for one in sorted(own.fields_read())]
+        read = sorted(feature.fields_read())
+        kinds = [f"{one} {fields[one].kind.value.__name__}" for one in read]
         definition = (
             f"{feature.canonical()} of {', '.join(kinds)}" if kinds else feature.canonical()
         )

@@ -71,7 +71,7 @@ def pages_of(text: str, place: str, context: RequestContext | None = None) -> Fo
     try:
         found = _decode(urlsafe_b64decode(text.encode("ascii")))
         if context is not None:
-            context.checked(found.context)
+            context.check(found.context)
         return found
     except (ValueError, RecursionError) as error:
         reason = "not what an answer gave as `next`; ask for the first page again"
