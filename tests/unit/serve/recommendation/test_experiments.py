@@ -160,9 +160,9 @@ def drawing_replica() -> tuple[ReplicaUnderTest, Drawn]:
 @pytest.mark.parametrize("boosts", [[], [{"filters": {"brand": "a"}, "factor": 1.0}]])
 def test_a_list_is_drawn_by_weights_that_are_drawn(rules: Any, boosts: Any) -> None:
     made, drawn = drawing_replica()
-    answers = [recommend(made, k=2, boosts=boosts, **rules) for _ in range(60)]
+    answers = [recommend(made, k=2, boosts=boosts, **rules) for _ in range(120)]
     assert len({ids(answer)[0] for answer in answers}) == 8
-    assert len(set(drawn.seeds)) == 60, "other weights for each request"
+    assert len(set(drawn.seeds)) == 120, "other weights for each request"
     for answer, logged in zip(answers, made.impressions(), strict=True):
         assert logged.arms == {"all": "thompson"}
         assert [one["score"] for one in answer["items"]] == [0.1, 0.1], "of the weights that serve"
