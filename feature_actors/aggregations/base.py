@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from freshrank.actors.errors import ConfigError
 from freshrank.feature_actors.aggregations.row_layout import Layout
@@ -33,6 +34,14 @@ class Aggregate(ABC):
     @abstractmethod
     def canonical(self) -> str:
         """The definition in one spelling: equal texts mean equal rows."""
+
+    def parts(self) -> Sequence[Aggregate]:
+        """Aggregates of which each gives a part of what it gives, with words of its own.
+
+        Laid out one after the other, under its name, they are laid out as it is. A part that
+        another definition has, too, keeps its state when the definition changes.
+        """
+        return [self]
 
     def each(self, fields: Fields, place: str) -> str:
         """The list for each of whose elements it is updated; "" where it is once for an event.

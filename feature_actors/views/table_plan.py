@@ -46,6 +46,8 @@ class TablePlan(RowPlan):
         self.source: Stream = stream if stream.key == self.entity else stream.keyed_by(self.entity)
         self.layout = Layout()
         self.columns_of_rows: list[RowColumn] = []
+        self.aggregates: list[Aggregate] = []
+        """What computes each of these columns: a part of a feature, as one of its windows."""
         self.definitions: dict[str, str] = {}
         """By name of a column of numbers, or of a bag: the definition that its values follow."""
         for view in views:
@@ -68,7 +70,9 @@ class TablePlan(RowPlan):
         """The program by what its lines read."""
         self.empty_row: Doubles = self.layout.empty_row.view(np.float64)
         """float64[words]: the row of an entity without events."""
-        definitions = {one.name: one.definition for one in self.columns_of_rows}
+        definitions = {
+            name: self._told(feature) for view in views for name, feature in view.features.items()
+        }
         self.fingerprint = _fingerprint(views[0], definitions)
         """16 hex digits: equal for definitions whose rows mean the same."""
         without_types = {n: one.canonical() for view in views for n, one in view.features.items()}
@@ -85,18 +89,23 @@ class TablePlan(RowPlan):
     def _lay_out(self, name: str, feature: Aggregate) -> None:
         """Give a feature its place, and note what its words and values follow from."""
         layout = self.layout
-        numbers, bags, placed = len(layout.columns), len(layout.bags), len(layout.placed)
-        feature.lay_out(name, layout)
+        for part in feature.parts():
+            numbers, bags, words = len(layout.columns), len(layout.bags), layout.words
+            part.lay_out(name, layout)
+            definition = self._told(part)
+            column = RowColumn(layout.placed[-1].name, definition, layout.words - words)
+            self.columns_of_rows.append(column)
+            self.aggregates.append(part)
+            made = [*layout.columns[numbers:], *(bag.field.name for bag in layout.bags[bags:])]
+            self.definitions |= dict.fromkeys(made, definition)
+
+    def _told(self, feature: Aggregate) -> str:
+        """The definition of a feature, with the kinds of the fields that it is computed from."""
         fields = self.source.fields.with_elements
-        read = sorted(feature.fields_read())
-        kinds = [f"{one} {fields[one].kind.value.__name__}" for one in read]
-        definition = (
-            f"{feature.canonical()} of {', '.join(kinds)}" if kinds else feature.canonical()
-        )
-        words = sum(one.words for one in layout.placed[placed:])
-        self.columns_of_rows.append(RowColumn(name, definition, words))
-        made = [*layout.columns[numbers:], *(bag.field.name for bag in layout.bags[bags:])]
-        self.definitions |= dict.fromkeys(made, definition)
+        kinds = [
+            f"{one} {fields[one].kind.value.__name__}" for one in sorted(feature.fields_read())
+        ]
+        return f"{feature.canonical()} of {', '.join(kinds)}" if kinds else feature.canonical()
 
     @property
     def horizon_ms(self) -> int | None:

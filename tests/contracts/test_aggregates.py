@@ -57,6 +57,7 @@ from freshrank import (
 )
 from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.kernel_types import FeatureBlock
+from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.sums import Windowed
 from freshrank.feature_actors.aggregations.windowed.windows import Window
 from freshrank.feature_actors.state.entity_table import EntityTable
@@ -561,6 +562,21 @@ def test_an_event_that_nothing_can_take_is_late_and_leaves_no_trace(name: str) -
     assert {key: one.tobytes() for key, one in everything_of(table).items()} == {
         key: one.tobytes() for key, one in kept.items()
     }
+
+
+@each_case
+def test_its_parts_are_laid_out_as_it_is_and_each_is_a_part_of_its_own(case: Case) -> None:
+    whole, apart = Layout(), Layout()
+    case.aggregate.lay_out("feature", whole)
+    parts = case.aggregate.parts()
+    for part in parts:
+        part.check(stream.fields, "feature")
+        part.lay_out("feature", apart)
+        assert [one.canonical() for one in part.parts()] == [part.canonical()]
+    assert len({one.canonical() for one in parts}) == len(parts) == len(whole.placed)
+    assert (apart.placed, apart.columns, apart.bags) == (whole.placed, whole.columns, whole.bags)
+    assert apart.program.tolist() == whole.program.tolist()
+    assert apart.empty_row.tolist() == whole.empty_row.tolist()
 
 
 @pytest.mark.parametrize("name", ["count in a lifetime", "deviation in a lifetime"])

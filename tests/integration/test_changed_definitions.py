@@ -9,19 +9,23 @@ import pytest
 from whole_system import CANDIDATES, SHOW, WholeSystem, until
 
 CLICKS = '    clicks = Count(where=col.type == "click", windows=["1m", "5m", "1h"])\n'
+SPEND = '    spend = Sum("price", where=col.type == "order", windows=["1h", "7d"])\n'
+SPEND_OF_DAY = SPEND.replace('"1h", "7d"', '"7d", "1d"')
 CARTS = '    carts = Count(where=col.type == "cart", windows=["1h"])\n'
 CONTEXT = '    context=["item_id", "category_id"],\n'
 CROSSES = '    crosses=[("user_id", "category_id")],\n'
 
 
 def changed(text: str) -> str:
-    """Without the counts of clicks, with those of carts, and with a cross of ids."""
-    assert CLICKS in text and CONTEXT in text
-    return text.replace(CLICKS, CARTS).replace(CONTEXT, CONTEXT + CROSSES)
+    """Without the counts of clicks, with those of carts, a window for another, a cross of ids."""
+    assert CLICKS in text and SPEND in text and CONTEXT in text
+    text = text.replace(CLICKS, CARTS).replace(SPEND, SPEND_OF_DAY)
+    return text.replace(CONTEXT, CONTEXT + CROSSES)
 
 
 def as_before(text: str) -> str:
-    return text.replace(CARTS, CLICKS).replace(CROSSES, "")
+    text = text.replace(CARTS, CLICKS).replace(SPEND_OF_DAY, SPEND)
+    return text.replace(CROSSES, "")
 
 
 def lasting(features: Any) -> tuple[float, list[int]]:
@@ -68,6 +72,7 @@ def test_what_did_not_change_is_kept_and_the_rest_begins_empty(system: WholeSyst
     after = system.features_with("steady", offset)["features"]
     assert lasting(after) == lasting(before)
     assert "clicks_1h" not in after and after["carts_1h"] == 0
+    assert "spend_1h" not in after and after["spend_1d"] == 0 < after["spend_7d"]
     assert weight_of(system, "steady") == weight
     assert system.version().epoch == version.epoch + 1
     assert system.learn_all() == learned + SHOW, "what was shown before is learned from"

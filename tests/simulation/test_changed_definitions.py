@@ -54,7 +54,7 @@ RECENT = LastK("item", k=2)
 ONE = view(spend=SPEND, views=VIEWS, recent=RECENT, idle=TimeSince())
 OTHER = view(
     spend=SPEND,
-    views=VIEWS,
+    views=replace(VIEWS, windows=["1m", "30s"]),
     recent=RECENT,
     dearest=Max("price", windows=["5m"]),
     interest=DecayedCount(by="item", half_life="10m", top=3),

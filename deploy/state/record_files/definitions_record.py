@@ -27,19 +27,14 @@ _DECLARED = "as declared"
 
 def written(pipeline: Pipeline) -> Written:
     """The label, model and optimiser of a pipeline, and its features as its file declares them."""
-    features = {
-        (f"{view.entity.name}/{view.source.topic}", name): feature
-        for view in pipeline.features
-        for name, feature in view.features.items()
-    }
     return {
         "label": {"label": repr(pipeline.label)},
         "model": {"model": repr(pipeline.model), "optimizer": repr(pipeline.optimizer)},
         _DECLARED: {
-            column.definition: _declaration(features[table.name, column.name])
+            column.definition: _declaration(aggregate)
             for plan in pipeline.plans.values()
             for table in plan.tables
-            for column in table.columns_of_rows
+            for column, aggregate in zip(table.columns_of_rows, table.aggregates, strict=True)
         },
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import inlined, subkernel
 from freshrank.actors.messages import Ints
-from freshrank.feature_actors.aggregations.base import Aggregate, check_entries, check_where
+from freshrank.feature_actors.aggregations.base import check_entries, check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
     INPUT,
@@ -36,6 +36,7 @@ from freshrank.feature_actors.aggregations.windowed.hyperloglog import (
 )
 from freshrank.feature_actors.aggregations.windowed.rings import reach, tile_of
 from freshrank.feature_actors.aggregations.windowed.windows import (
+    OverWindows,
     Tumbling,
     Window,
     parse_windows,
@@ -178,7 +179,7 @@ def _operation(opcode: int, read: Read, *, with_sketches: bool) -> Operation:
 
 
 @dataclass(frozen=True)
-class DistinctCount(Aggregate):
+class DistinctCount(OverWindows):
     """The number of different values of a text or integer field in each window.
 
     Exact up to `most` values, at both ends of the window; where there are more, the value is

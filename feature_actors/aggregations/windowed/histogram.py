@@ -10,7 +10,7 @@ import numpy as np
 
 from freshrank.actors.kernels.compile import inlined, subkernel
 from freshrank.actors.messages import Ints
-from freshrank.feature_actors.aggregations.base import Aggregate, check_where
+from freshrank.feature_actors.aggregations.base import check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
     AT,
     OUT,
@@ -27,6 +27,7 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
     ring_operation,
 )
 from freshrank.feature_actors.aggregations.windowed.windows import (
+    OverWindows,
     Tumbling,
     Window,
     canonical_windows,
@@ -91,7 +92,7 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
 
 
 @dataclass(frozen=True)
-class Histogram(Aggregate):
+class Histogram(OverWindows):
     """The share of the values of a number that lie in each range, in each window.
 
     `boundaries` ascend and part the numbers: with 10 and 50 there are the buckets 0 (below 10), 1

@@ -11,7 +11,7 @@ import numpy as np
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.kernels.compile import subkernel
 from freshrank.actors.messages import Ints
-from freshrank.feature_actors.aggregations.base import Aggregate, check_where
+from freshrank.feature_actors.aggregations.base import check_where
 from freshrank.feature_actors.aggregations.kernel_types import (
     OUT,
     PARAMETERS,
@@ -31,6 +31,7 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
     ring_operation,
 )
 from freshrank.feature_actors.aggregations.windowed.windows import (
+    OverWindows,
     Tumbling,
     Window,
     canonical_windows,
@@ -71,7 +72,7 @@ def _read(line: Ints, rows: RowViews, row: int, moment: Moment, out: FeatureBloc
 
 
 @dataclass(frozen=True)
-class Quantile(Aggregate):
+class Quantile(OverWindows):
     """The value below which a share `q` of the values of a number lies, in each window.
 
     ``typical = Quantile("price", q=0.5, between=(1, 1_000), windows=["7d"])`` gives the median as

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from freshrank.actors.kernels.compile import inlined
-from freshrank.feature_actors.aggregations.base import Aggregate, check_where
+from freshrank.feature_actors.aggregations.base import check_where
 from freshrank.feature_actors.aggregations.kernel_types import Operation
 from freshrank.feature_actors.aggregations.row_layout import Layout
 from freshrank.feature_actors.aggregations.windowed.rings import (
@@ -18,6 +18,7 @@ from freshrank.feature_actors.aggregations.windowed.rings import (
     window_operation,
 )
 from freshrank.feature_actors.aggregations.windowed.windows import (
+    OverWindows,
     Tumbling,
     Window,
     canonical_windows,
@@ -28,7 +29,7 @@ from freshrank.feature_actors.streams.expressions.numbers import Numeric, number
 from freshrank.feature_actors.streams.fields import Fields
 
 
-class Windowed(Aggregate):
+class Windowed(OverWindows):
     """A feature over windows; gives a column for each window.
 
     A sliding window read as of ``at`` covers ``[floor(at - window, hop), at]``: exact at the head,
@@ -43,8 +44,6 @@ class Windowed(Aggregate):
     length, each for itself.
     """
 
-    windows: Sequence[str | Tumbling]
-    hop: str | None
     delay: str | None
 
     verb: ClassVar[str]

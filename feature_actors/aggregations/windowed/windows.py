@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from freshrank.actors.errors import ConfigError
+from freshrank.feature_actors.aggregations.base import Aggregate
 from freshrank.feature_actors.aggregations.row_layout import Line
 from freshrank.feature_actors.aggregations.windowed.zoned_days import DAY_MS, tile_shifts
 from freshrank.feature_actors.streams.durations import duration_ms, duration_text, is_duration
@@ -138,6 +141,31 @@ class Window:
             whole=self.whole,
             exact=not self.slides,
         )
+
+
+class OverWindows(Aggregate):
+    """An aggregate that gives the same for each of its windows."""
+
+    windows: Sequence[str | Tumbling]
+    hop: str | None = None
+
+    def parts(self) -> Sequence[Aggregate]:
+        """One for each window."""
+        return [
+            self._over(declared, window)
+            for declared, window in zip(self.windows, self._windows(), strict=True)
+        ]
+
+    @abstractmethod
+    def _windows(self) -> tuple[Window, ...]:
+        """Those of `windows`, in order."""
+
+    def _over(self, declared: str | Tumbling, window: Window) -> Aggregate:
+        changed: dict[str, Any] = {"windows": [declared]}
+        if self.hop is not None and not window.slides:
+            changed["hop"] = None
+        part: Aggregate = replace(cast(Any, self), **changed)  # every kind is a dataclass
+        return part
 
 
 def canonical_windows(windows: Sequence[Window]) -> str:

@@ -60,24 +60,27 @@ class TableChange:
     @property
     def kept(self) -> list[str]:
         """The columns whose words stay, by the names of now."""
-        return [name for name, source in zip(self._names, self._sources, strict=True) if source]
+        pairs = zip(self._names, self._sources, strict=True)
+        return [name for name, source in pairs if source is not None]
 
     @property
     def added(self) -> list[str]:
         """The columns that begin empty."""
-        return [name for name, source in zip(self._names, self._sources, strict=True) if not source]
+        pairs = zip(self._names, self._sources, strict=True)
+        return [name for name, source in pairs if source is None]
 
     @property
     def dropped(self) -> list[str]:
         """The columns that nothing of now goes on with, by the names of before."""
         used = set(self._sources)
-        return [name for name, *_ in self._columns if name not in used]
+        return [name for place, (name, *_) in enumerate(self._columns) if place not in used]
 
     @property
     def renamed(self) -> dict[str, str]:
         """By names of now: the names that columns had."""
         pairs = zip(self._names, self._sources, strict=True)
-        return {name: source for name, source in pairs if source not in (None, name)}
+        before = {name: self._columns[source][0] for name, source in pairs if source is not None}
+        return {name: was for name, was in before.items() if was != name}
 
     @property
     def reads_again(self) -> bool:
@@ -121,33 +124,29 @@ class TableChange:
         return [] if self.now is None else [one.name for one in self.now.columns_of_rows]
 
     @cached_property
-    def _sources(self) -> list[str | None]:
-        """Of each column of now: the name of that of before whose words it has."""
+    def _sources(self) -> list[int | None]:
+        """Of each column of now: the place of that of before whose words it has."""
         if self.now is None:
             return []
-        same: dict[tuple[str, int], list[str]] = {}
-        for name, definition, words in self._columns:
-            same.setdefault((definition, words), []).append(name)
-        found: list[str | None] = []
+        found: list[int | None] = []
         for column in self.now.columns_of_rows:
-            names = same.get((column.definition, column.words), [None])
-            found.append(column.name if column.name in names else names[0])
+            same = [
+                (name != column.name, place)
+                for place, (name, *alike) in enumerate(self._columns)
+                if alike == [column.definition, column.words]
+            ]
+            found.append(min(same)[1] if same else None)
         return found
 
     @cached_property
     def _words(self) -> Ints:
         """int64[words of now]: the word of before that each one is; -1 for one that is new."""
         assert self.now is not None
-        begins: dict[str | None, int] = {}
-        begin = HEADER_WORDS
-        for name, _, words in self._columns:
-            begins[name] = begin
-            begin += words
+        ends = np.cumsum([HEADER_WORDS, *(words for _, _, words in self._columns)]).tolist()
         found = list(range(HEADER_WORDS))
         for column, source in zip(self.now.columns_of_rows, self._sources, strict=True):
-            first = begins.get(source)
-            words_of = range(column.words)
-            found += [-1 if first is None else first + word for word in words_of]
+            words = range(column.words)
+            found += [-1 if source is None else ends[source] + word for word in words]
         return np.array(found, dtype=np.int64)
 
 

@@ -100,7 +100,7 @@ def test_a_setting_that_others_have_is_refused_by_its_name(variable: str, named:
         (
             '"behaviour"',
             '"behaviours"',
-            "from 'behaviours': a start would fill views, ",
+            "from 'behaviours': a start would fill views_1m, ",
         ),
         (
             'half_life="',

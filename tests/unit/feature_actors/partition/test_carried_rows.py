@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from changing_shop import empty, shop, view, words
 from hypothesis import given, settings
@@ -24,19 +25,38 @@ from small_shop import (
     visits,
 )
 
-from freshrank import Count, DecayedCount, LastK, Max, Mean, Sum, TimeSince, col
+from freshrank import (
+    Count,
+    DecayedCount,
+    DistinctCount,
+    Histogram,
+    LastK,
+    LastValue,
+    Max,
+    Mean,
+    Min,
+    Quantile,
+    SmoothedRate,
+    Sum,
+    TimeSince,
+    Tumbling,
+    Variance,
+    col,
+)
 from freshrank.actors.errors import DefinitionChanged
 from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.snapshots.file_format import MadeFor, pack, unpack
 from freshrank.feature_actors.aggregations.base import Aggregate
+from freshrank.feature_actors.partition.carry_over.table_change import KeptTable, TableChange
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.snapshot import part_of
 from freshrank.feature_actors.partition.spec import PartitionSpec
 from freshrank.feature_actors.state.entity_table import EntityTable
 from freshrank.feature_actors.streams.stream import Stream
+from freshrank.feature_actors.views.row_plan import RowPlan
 
 FEATURES: dict[str, Aggregate] = {
-    "views": Count(where=col.type == "view", windows=["1m", "1h"]),
+    "views": Count(where=col.type == "view", windows=["1m"]),
     "spend": Sum("price", where=col.type == "order", windows=["1h"]),
     "priciest": Max("price", windows=["5m"]),
     "usual": Mean("price", windows=["lifetime"]),
@@ -44,6 +64,7 @@ FEATURES: dict[str, Aggregate] = {
     "recent": LastK("item", k=2),
     "idle": TimeSince(),
 }
+WINDOW = {"views": "_1m", "spend": "_1h", "priciest": "_5m", "usual": "_lifetime"}
 PAGES, SECONDS = Count(windows=["1m"]), Sum("seconds", windows=["1m"])
 
 
@@ -101,15 +122,81 @@ def test_kept_columns_go_on_and_new_ones_begin_where_the_definitions_change(
     assert rows.keys() == right.keys()
     for who, row in rows.items():
         for name in now:
+            was, column = f"{name}{WINDOW.get(name, '')}", f"{names[name]}{WINDOW.get(name, '')}"
             if name in before:
-                assert row[names[name]] == right[who][name], name
+                assert row[column] == right[who][was], name
             else:
-                empty_row = empty(late.tables[0])
-                assert row[names[name]] == begun.get(who, empty_row)[names[name]], name
+                assert row[column] == begun.get(who, empty(late.tables[0]))[column], name
     headers = [one.tables[0].rows(one.tables[0].slots())[:, :2].tobytes() for one in (found, whole)]
     assert headers[0] == headers[1]
     assert found.offsets == whole.offsets
     assert found.counters == whole.counters
+
+
+OF_WINDOWS: dict[str, Callable[[Sequence[str | Tumbling]], Aggregate]] = {
+    "count": lambda windows: Count(where=col.type == "view", windows=windows),
+    "count with a hop": lambda windows: Count(windows=windows, hop="10s"),
+    "count with a delay": lambda windows: Count(windows=windows[:2], delay="10s"),
+    "sum": lambda windows: Sum("price", windows=windows),
+    "mean": lambda windows: Mean("price", windows=windows),
+    "variance": lambda windows: Variance("price", windows=windows),
+    "min": lambda windows: Min("price", windows=windows),
+    "rate": lambda windows: SmoothedRate(
+        of=col.type == "order", among=col.type == "view", expected=0.1, windows=windows
+    ),
+    "histogram": lambda windows: Histogram("price", boundaries=[1, 2], windows=windows),
+    "quantile": lambda windows: Quantile("price", between=(1, 9), windows=windows),
+    "distinct": lambda windows: DistinctCount("item", windows=windows),
+}
+
+
+@pytest.mark.parametrize("made", OF_WINDOWS.values(), ids=OF_WINDOWS)
+def test_windows_that_stay_keep_their_state_and_only_new_ones_begin_empty(
+    made: Callable[[Sequence[str | Tumbling]], Aggregate],
+) -> None:
+    old = shop(view(idle=TimeSince(), of=made(["1m", "5m", "lifetime", Tumbling("10s")])))
+    new = shop(view(of=made(["30s", "5m", Tumbling("10s"), "lifetime"])))
+    state = moved(old, (0, 11))
+    found = carried(state, new)
+    assert found.changes == [str(TableChange("user/events", *both(old, new)))]
+    read(found, 11, 23)
+    whole, late = words(moved(old, (0, 11), (11, 23)).tables[0]), moved(new, (11, 23)).tables[0]
+    rows, begun = words(found.tables[0]), words(late)
+    assert rows.keys() == whole.keys()
+    for who, row in rows.items():
+        assert row.pop("of_30s") == begun.get(who, empty(late))["of_30s"]
+        assert row.items() <= whole[who].items()
+
+
+def both(old: PartitionSpec, new: PartitionSpec) -> tuple[KeptTable, RowPlan]:
+    (before,), (now,) = old.plan.row_plans, new.plan.row_plans
+    return KeptTable.of(before), now
+
+
+def test_inputs_of_windows_that_stay_mean_what_they_did() -> None:
+    old, new = (
+        shop(view(views=Count(windows=windows), spend=Sum("price", windows=["1h"], hop="5m")))
+        for windows in (["1m"], ["1m", "1h"])
+    )
+    before, now = (dict(KeptLayout.of(one.encoder.layout).dense) for one in (old, new))
+    assert now.keys() - before.keys() == {"views_1h"}
+    assert now.items() >= before.items()
+
+
+def test_a_feature_that_is_called_as_a_window_of_another_has_a_state_of_its_own() -> None:
+    prices = Histogram("price", boundaries=[1, 2], windows=["1h"])
+    old = shop(view(of=prices, of_1h=LastValue("price")))
+    state = moved(old, (0, 9))
+    found = carried(state, shop(view(of_1h=LastValue("price"), idle=TimeSince(), of=prices)))
+    columns = [plan_of.columns_of_rows for plan_of in (state.tables[0].plan, found.tables[0].plan)]
+    assert [one.name for one in columns[0]] == ["of_1h", "of_1h"]
+    slots = state.tables[0].slots()
+    times = np.full(len(slots), 99_000)
+    right = state.tables[0].plan.read(state.tables[0].rows(slots), times).values
+    plan = found.tables[0].plan
+    now = plan.read(found.tables[0].rows(found.tables[0].slots()), times).values
+    names = state.tables[0].plan.columns
+    assert now[:, [plan.columns.index(name) for name in names]].tolist() == right.tolist()
 
 
 def test_it_is_told_what_is_kept_added_and_dropped() -> None:
@@ -120,12 +207,12 @@ def test_it_is_told_what_is_kept_added_and_dropped() -> None:
     state = moved(old, (0, 5))
     now = shop(view(seen=FEATURES["views"], idle=TimeSince(), recent=LastK("item", k=2)))
     assert PartitionState.restore(now, 0, packed(state)).changes == [
-        "rows of user/events: kept: seen, idle; renamed: views is now seen; "
-        "new, empty so far: recent; dropped: spend",
+        "rows of user/events: kept: seen_1m, idle; renamed: views_1m is now seen_1m; "
+        "new, empty so far: recent; dropped: spend_1h",
         "rows of user/visits: dropped",
     ]
     back = PartitionState.restore(old, 0, packed(carried(state, now)))
-    assert back.changes[1] == "rows of user/visits: new (pages)"
+    assert back.changes[1] == "rows of user/visits: new (pages_1m)"
     assert PartitionState.restore(old, 0, packed(state)).changes == ()
 
 
@@ -134,15 +221,17 @@ def test_two_features_of_one_definition_both_have_its_past() -> None:
     now = shop(view(views=FEATURES["views"], seen=FEATURES["views"]))
     rows = words(carried(state, now).tables[0])
     right = words(state.tables[0])
-    assert all(row["views"] == row["seen"] == right[who]["views"] for who, row in rows.items())
+    assert all(
+        row["views_1m"] == row["seen_1m"] == right[who]["views_1m"] for who, row in rows.items()
+    )
 
 
 def test_a_name_that_means_something_else_begins_empty() -> None:
     state = moved(shop(view(spend=Sum("price", windows=["1h"]))), (0, 9))
     found = carried(state, shop(view(spend=Sum("price", windows=["2h"]))))
     assert len(found.tables[0]) == 4
-    assert {row["spend"] for row in words(found.tables[0]).values()} == {
-        empty(found.tables[0])["spend"]
+    assert {row["spend_2h"] for row in words(found.tables[0]).values()} == {
+        empty(found.tables[0])["spend_2h"]
     }
 
 
@@ -152,7 +241,7 @@ def test_a_feature_that_was_away_begins_empty() -> None:
     found = carried(carried(state, shop(view(views=FEATURES["views"]))), both)
     rows, right = words(found.tables[0]), words(state.tables[0])
     assert {row["idle"] for row in rows.values()} == {empty(found.tables[0])["idle"]}
-    assert all(rows[who]["views"] == right[who]["views"] for who in right)
+    assert all(rows[who]["views_1m"] == right[who]["views_1m"] for who in right)
 
 
 def test_rows_of_a_changed_table_are_written_anew_and_those_of_another_are_not() -> None:
@@ -202,8 +291,8 @@ def test_rows_beside_go_on_by_column_and_new_ones_begin_empty() -> None:
     before, table = words(beside(state)), beside(found)
     rows = words(table)
     assert len(rows) == 5
-    assert all(rows[item]["seen"] == before[item]["seen"] for item in before)
-    assert {row["dearest"] for row in rows.values()} == {empty(table)["dearest"]}
+    assert all(rows[item]["seen_1m"] == before[item]["seen_1m"] for item in before)
+    assert {row["dearest_1h"] for row in rows.values()} == {empty(table)["dearest_1h"]}
     again = carried(carried(found, shop(one, label=LABELLED)), now)
     assert len(beside(again)) == 0
 

@@ -17,7 +17,7 @@ from freshrank.feature_actors.shard.shard import Shard
 
 VIEWS = Count(windows=["1m", "1h"])
 BEFORE, NOW = shop(view(views=VIEWS)), shop(view(views=VIEWS, idle=TimeSince()))
-TOLD = "rows of user/events: kept: views; new, empty so far: idle"
+TOLD = "rows of user/events: kept: views_1m, views_1h; new, empty so far: idle"
 
 
 async def changed(snapshots: MemorySnapshots | None = None) -> tuple[World, Shard]:
