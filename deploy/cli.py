@@ -192,12 +192,12 @@ def plan(
     *,
     insecure: Insecure = False,
 ) -> None:
-    """Say what a start would keep of the state, add, fill and drop, part by part, and why.
+    """Say what a start would keep of the state, add, fill, renew and drop, part by part, and why.
 
     freshrank plan shop.py --kafka broker:9092
 
     Nothing is started or changed, and no broker is asked. Where a start would be refused, the exit
-    status is that of the start.
+    status is that of the start. While a run holds the folder, it is about a start after its end.
     """
     from freshrank.deploy.commands.plan import run_plan  # noqa: PLC0415
     from freshrank.deploy.commands.running.run_request import CliOverrides  # noqa: PLC0415

@@ -24,42 +24,49 @@ from freshrank.learner import checkpoints
 
 
 def run_plan(file: Path, settings: Settings) -> None:
-    """Print the plan; exits with 2 where the state refuses a start. Raises as a start does."""
+    """Print the plan; exits with 2 where the state refuses a start. Raises as a start does.
+
+    A run that holds the folder is told, and what a start does after its end.
+    """
     pipeline = PipelineFile.read(file).load()
     check_settings(settings)
     check_served(pipeline, settings)
     for note in time_notes(pipeline.streams):
         typer.echo(note)
     folder = StateFolder(settings.state_folder(pipeline.name), settings.kafka.bootstrap)
-    begins = _begins(folder, _Files(folder.path), pipeline)
-    held = _holder(folder.path)
-    if held is not None:
-        typer.echo(f"A run holds the folder ({held}): no start is possible before it has ended.")
+    files = _Files(folder.path)
+    for line in _present(files):
+        typer.echo(line)
     try:
         check_state(folder, pipeline)
     except ConfigError as error:
         typer.echo(f"A start is refused: {error}")
         raise typer.Exit(2) from error
-    typer.echo(begins)
+    held = _holder(folder.path)
+    start = "A start"
+    if held is not None:
+        typer.echo(f"A run holds the folder ({held}): until it has ended a start is refused.")
+        start = "After its end, a start"
+    for line in _begins(folder, files, pipeline, start):
+        typer.echo(line)
 
 
-def _begins(folder: StateFolder, files: _Files, pipeline: Pipeline) -> str:
-    """Tell what there is and what differs; returns where a start that is not refused begins."""
+def _begins(folder: StateFolder, files: _Files, pipeline: Pipeline, start: str) -> Iterator[str]:
+    """What differs, and where `start`, which is not refused, begins."""
     if not files.there:
-        return (
+        yield (
             f"{folder.path} holds no state: a start begins with the topics' oldest records. What "
             "was deleted before is in files only (freshrank backfill), and an alert tells of it."
         )
-    for line in _present(files):
-        typer.echo(line)
+        return
     if folder.made_with() == EMBEDDED:
-        return "A start begins anew: the embedded broker of the state ends with its run and topics."
+        yield f"{start} begins anew: the embedded broker of the state ends with its run and topics."
+        return
     parts = start_changes(KeptDefinitions.read(folder.path, pipeline), pipeline)
     for part in parts:
-        for line in part.lines():
-            typer.echo(line)
-    return (
-        "A start goes on from this state, if the topics are those that it was made of: "
+        yield from part.lines()
+    yield (
+        f"{start} goes on from this state, if the topics are those that it was made of: "
         f"{counted(parts)}."
     )
 
@@ -101,7 +108,9 @@ class _Files:
 
 
 def _present(found: _Files) -> Iterator[str]:
-    """The state in a line, then the files that a start passes over."""
+    """The state in a line, if there is any, then the files that a start passes over."""
+    if not found.there:
+        return
     files = found.taken.values()
     rows = sum(one.rows or 0 for one in files if one.kind == "partition")
     ids = sum(one.rows or 0 for one in files if one.kind == "learner")

@@ -1,7 +1,8 @@
-"""What a start does with the features and inputs of a state: it keeps, adds, fills and drops."""
+"""What a start does with the features and inputs of a state: which it keeps, adds and drops."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,9 @@ from freshrank.feature_actors.partition.carry_over.table_change import KeptTable
 from freshrank.feature_actors.views.row_plan import RowPlan
 from freshrank.learner.changed_inputs import ChangedInputs
 
+# How the meaning of an input says that requests carry it, with its type.
+_OF_REQUESTS = re.compile(r"\bcarried (int|float|str)\b")
+
 
 class Fate(StrEnum):
     """What becomes of a feature or an input at a start."""
@@ -24,6 +28,8 @@ class Fate(StrEnum):
     """It begins empty."""
     FILL = "fill"
     """It is made of the oldest records that a topic still holds."""
+    RENEW = "renew"
+    """It was there, and begins empty: it is defined otherwise now."""
     DROP = "drop"
     """Its state is left out."""
 
@@ -60,7 +66,7 @@ class PartChanges:
         kept = [f"{one.name} ({one.why})" if one.why else one.name for one in self.of(Fate.KEEP)]
         if kept:
             yield f"  {Fate.KEEP:<5} {', '.join(kept)}"
-        for fate in (Fate.ADD, Fate.FILL, Fate.DROP):
+        for fate in (Fate.ADD, Fate.FILL, Fate.RENEW, Fate.DROP):
             yield from (f"  {fate:<5} {one.name}: {one.why}" for one in self.of(fate))
 
 
@@ -80,15 +86,18 @@ def start_changes(before: KeptDefinitions, pipeline: Pipeline) -> list[PartChang
 
 
 def counted(parts: Iterable[PartChanges]) -> str:
-    """For people: how many of all parts a start keeps, adds, fills and drops.
+    """For people: how many of all parts a start keeps, adds, fills, renews and drops.
 
     >>> changes = [ColumnChange("a", Fate.KEEP), ColumnChange("b", Fate.DROP)]
     >>> counted([PartChanges("inputs", changes)])
-    'it keeps 1 of the features and inputs, adds 0, fills 0 and drops 1'
+    'it keeps 1 of the features and inputs, adds 0, fills 0, renews 0 and drops 1'
     """
     fates = [change.fate for part in parts for change in part.changes]
-    keep, add, fill, drop = (fates.count(fate) for fate in Fate)
-    return f"it keeps {keep} of the features and inputs, adds {add}, fills {fill} and drops {drop}"
+    keep, add, fill, renew, drop = (fates.count(fate) for fate in Fate)
+    return (
+        f"it keeps {keep} of the features and inputs, adds {add}, fills {fill}, renews {renew} "
+        f"and drops {drop}"
+    )
 
 
 def told_at_start(before: KeptDefinitions, pipeline: Pipeline) -> str | None:
@@ -115,14 +124,15 @@ class _Texts:
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Definitions of before and of now, by name, as files declare them.
 
-        Where the two of a name are declared alike, and yet differ, by the type of a field, it is
-        the definitions that tell.
+        Where the two of a name are declared alike, and yet differ, it is by the type of a field:
+        the types are told then.
         """
         was = {name: as_declared(self._was, text) for name, text in before.items()}
         there = {name: as_declared(self._now, text) for name, text in now.items()}
         for name in was.keys() & there.keys():
             if before[name] != now[name] and was[name] == there[name]:
-                was[name], there[name] = before[name], now[name]
+                was[name] = as_declared(self._was, before[name], types=True)
+                there[name] = as_declared(self._now, now[name], types=True)
         return was, there
 
 
@@ -145,18 +155,22 @@ def _of_table(
     for one in change.kept:
         why = f"it was called {renamed[one]}" if one in renamed else ""
         yield ColumnChange(one, Fate.KEEP, why)
+    dropped = change.dropped
     for one in change.added:
+        otherwise = f"; it was {was[one]}" if one in dropped else ""
         if before is None:
             yield ColumnChange(
                 one, Fate.FILL, f"{there[one]}, of the oldest records of a new topic"
             )
         elif change.reads_again:
-            yield ColumnChange(one, Fate.FILL, f"{there[one]}, of the topic, which is read again")
+            why = f"{there[one]}, of the topic, which is read again{otherwise}"
+            yield ColumnChange(one, Fate.FILL, why)
         else:
-            yield ColumnChange(one, Fate.ADD, f"{there[one]}, begins empty")
-    for one in change.dropped:
-        why = "is defined otherwise now" if one in there else "is declared no more"
-        yield ColumnChange(one, Fate.DROP, f"{was[one]}, {why}")
+            fate = Fate.RENEW if otherwise else Fate.ADD
+            yield ColumnChange(one, fate, f"{there[one]}, begins empty{otherwise}")
+    for one in dropped:
+        if one not in change.added:
+            yield ColumnChange(one, Fate.DROP, f"{was[one]}, is declared no more")
 
 
 def _of_inputs(before: KeptLayout, now: KeptLayout, texts: _Texts) -> Iterator[ColumnChange]:
@@ -165,15 +179,15 @@ def _of_inputs(before: KeptLayout, now: KeptLayout, texts: _Texts) -> Iterator[C
     yield from (ColumnChange(name, Fate.KEEP) for name in change.kept)
     yield from (ColumnChange(name, Fate.ADD, "learned from now on") for name in change.new)
     for name in change.other:
-        yield ColumnChange(name, Fate.ADD, f"learned anew, it is now {means[name]}")
-        yield ColumnChange(name, Fate.DROP, f"it was {meant[name]}")
+        why = f"learned from now on, as {means[name]}; it was {meant[name]}"
+        yield ColumnChange(name, Fate.RENEW, why)
     yield from (ColumnChange(name, Fate.DROP, "it is no input any more") for name in change.gone)
 
 
 def _meanings(layout: KeptLayout) -> dict[str, str]:
     """By name of an input: what it is made of."""
-    fields = {
+    found = dict(layout.dense) | {
         name: meaning if width == 1 else f"{width} ids of {meaning}"
         for name, width, meaning in layout.fields
     }
-    return dict(layout.dense) | fields
+    return {name: _OF_REQUESTS.sub(r"a field of requests (\1)", one) for name, one in found.items()}

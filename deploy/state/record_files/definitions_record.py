@@ -39,15 +39,22 @@ def written(pipeline: Pipeline) -> Written:
     }
 
 
-def as_declared(record: Written, text: str) -> str:
+def as_declared(record: Written, text: str, *, types: bool = False) -> str:
     """A text in which definitions are as a file declares them, where that was recorded.
 
-    >>> as_declared({"as declared": {"count(None)": "Count()"}}, "user of plays: count(None)")
-    'user of plays: Count()'
+    With `types`, those of the fields that they are computed from are told, too.
+
+    >>> record = {"as declared": {"sum(cost; None) of cost float": "Sum('cost')"}}
+    >>> as_declared(record, "user of plays: sum(cost; None) of cost float")
+    "user of plays: Sum('cost')"
+    >>> as_declared(record, "user of plays: sum(cost; None) of cost float", types=True)
+    "user of plays: Sum('cost') with cost: float"
     """
     known = record.get(_DECLARED, {})
     for definition in sorted(known, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(definition, known[definition])
+        _, of, fields = definition.rpartition(" of ")
+        told = ", ".join(field.replace(" ", ": ") for field in fields.split(", "))
+        text = text.replace(definition, known[definition] + f" with {told}" * (types and bool(of)))
     return text
 
 

@@ -105,7 +105,7 @@ def test_a_setting_that_others_have_is_refused_by_its_name(variable: str, named:
         (
             'half_life="',
             'half_life="9',
-            "from 'behaviour': a start would add interest",
+            "from 'behaviour': a start would renew interest",
         ),
     ],
 )
