@@ -155,9 +155,8 @@ class StateFolder:
                     "broker, which has ended with its topics (kept in "
                     f"{self._aside} until the next such start)"
                 )
-            carried = told_at_start(KeptDefinitions.read(self.path, pipeline), pipeline)
-            if carried is not None:
-                log(carried)
+            for line in told_at_start(KeptDefinitions.read(self.path, pipeline), pipeline):
+                log(line)
             self._record_broker(self.path, self.bootstrap)
             # Without snapshots, the first event is read again: no row of before is an answer then.
             anew = not (self.path / SHARDS).exists()

@@ -65,7 +65,7 @@ class PartitionState:
         self.counters = Counters()
         self.former_layouts: dict[str, KeptLayout] = {}
         """By fingerprint: the input layouts that it was carried over from."""
-        self.changes: Sequence[str] = ()
+        self.changes: Sequence[str] | None = None
         """What was kept, added and dropped where it comes from a file of other definitions."""
         layout = spec.encoder.layout
         self._widths = len(layout.dense), layout.id_width

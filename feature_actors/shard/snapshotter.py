@@ -106,9 +106,10 @@ class Snapshotter:
         """
         found: dict[str, list[int]] = {}
         for partition, state in self._states.items():
-            if state.changes:
+            if state.changes is not None:
                 found.setdefault("; ".join(state.changes), []).append(partition)
                 await self._save(partition, state.snapshot(memory=self._memory))
+        found.pop("", None)  # other inputs are of the same rows: the learner tells of them
         self.carried_over = list(found)
         for changes, partitions in found.items():
             what = f"the definitions have changed since the snapshots: {changes}"

@@ -66,6 +66,10 @@ class PartChanges:
         kept = [f"{one.name} ({one.why})" if one.why else one.name for one in self.of(Fate.KEEP)]
         if kept:
             yield f"  {Fate.KEEP:<5} {', '.join(kept)}"
+        yield from self.changed_lines()
+
+    def changed_lines(self) -> Iterator[str]:
+        """For people: a line for each of those that are not kept."""
         for fate in (Fate.ADD, Fate.FILL, Fate.RENEW, Fate.DROP):
             yield from (f"  {fate:<5} {one.name}: {one.why}" for one in self.of(fate))
 
@@ -100,17 +104,15 @@ def counted(parts: Iterable[PartChanges]) -> str:
     )
 
 
-def told_at_start(before: KeptDefinitions, pipeline: Pipeline) -> str | None:
-    """What a start says in a line where it carries over to other definitions; None: it does not."""
-    if before.empty:
-        return None
-    parts = start_changes(before, pipeline)
-    if all(change.fate is Fate.KEEP for part in parts for change in part.changes):
-        return None
-    return (
-        f"the definitions have changed since this state was made: {counted(parts)} (`freshrank "
-        "plan` names them before a start)"
-    )
+def told_at_start(before: KeptDefinitions, pipeline: Pipeline) -> Iterator[str]:
+    """The lines that a start says where it carries over to other definitions."""
+    parts = [] if before.empty else start_changes(before, pipeline)
+    changed = [part for part in parts if any(part.changed_lines())]
+    if changed:
+        yield f"the definitions have changed since this state was made: {counted(parts)}"
+    for part in changed:
+        yield f"{part.part}:"
+        yield from part.changed_lines()
 
 
 class _Texts:

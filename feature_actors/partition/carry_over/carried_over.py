@@ -40,8 +40,9 @@ class SnapshotContents:
     arrays: Mapping[str, Array]
     former_layouts: Mapping[str, KeptLayout]
     """By fingerprint: the input layouts of before."""
-    changes: Sequence[str] = ()
-    """For people: what the definitions of now keep, add and drop; none: the file is of these."""
+    changes: Sequence[str] | None = None
+    """For people: what the definitions of now keep, add and drop of rows that change; None: the
+    file is of these."""
 
 
 def read_snapshot(
@@ -103,7 +104,8 @@ def carried_over(
         "offsets": {topic: at for topic, at in meta["offsets"].items() if topic in topics},
         "newest_event_ms": newest,
     }
-    return SnapshotContents(now, carried, former, [str(change) for change in changes.values()])
+    told = [str(change) for change in changes.values() if change.changed]
+    return SnapshotContents(now, carried, former, told)
 
 
 def _former(meta: Mapping[str, Any], spec: PartitionSpec) -> dict[str, KeptLayout]:

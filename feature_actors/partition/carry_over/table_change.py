@@ -104,13 +104,18 @@ class TableChange:
         if self.now is None:
             return f"rows of {self.name}: dropped"
         if self.before is None:
-            return f"rows of {self.name}: new ({', '.join(self.added)})"
+            return f"rows of {self.name}: filled from the oldest records ({', '.join(self.added)})"
         renamed = [f"{before} is now {name}" for name, before in self.renamed.items()]
+        dropped = set(self.dropped)
+        new = [name for name in self.added if name not in dropped]
+        otherwise = [name for name in self.added if name in dropped]
+        begin = "filled from the topic, read again" if self.reads_again else "empty so far"
         parts = {
             "kept": self.kept,
             "renamed": renamed,
-            "new, empty so far": self.added,
-            "dropped": self.dropped,
+            f"new, {begin}": new,
+            f"defined otherwise, {begin}": otherwise,
+            "dropped": [name for name in self.dropped if name not in otherwise],
         }
         texts = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
         return f"rows of {self.name}: {'; '.join(texts)}"

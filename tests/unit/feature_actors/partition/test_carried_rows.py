@@ -96,7 +96,7 @@ def carried(state: PartitionState, now: PartitionSpec) -> PartitionState:
     found = PartitionState.restore(now, 0, packed(state))
     again = PartitionState.restore(now, 0, packed(found))
     assert packed(again) == packed(found)
-    assert again.changes == ()
+    assert again.changes is None
     return found
 
 
@@ -212,8 +212,20 @@ def test_it_is_told_what_is_kept_added_and_dropped() -> None:
         "rows of user/visits: dropped",
     ]
     back = PartitionState.restore(old, 0, packed(carried(state, now)))
-    assert back.changes[1] == "rows of user/visits: new (pages_1m)"
-    assert PartitionState.restore(old, 0, packed(state)).changes == ()
+    assert (
+        back.changes
+        and back.changes[1] == "rows of user/visits: filled from the oldest records (pages_1m)"
+    )
+    assert PartitionState.restore(old, 0, packed(state)).changes is None
+
+
+def test_what_is_defined_otherwise_is_told_once_and_tables_that_stay_are_not_told() -> None:
+    visits_too = view(visits, pages=PAGES)
+    state = moved(shop(view(views=FEATURES["views"], idle=TimeSince()), visits_too), (0, 5))
+    now = shop(view(views=FEATURES["views"], idle=TimeSince(where=col.type == "view")), visits_too)
+    assert PartitionState.restore(now, 0, packed(state)).changes == [
+        "rows of user/events: kept: views_1m; defined otherwise, empty so far: idle"
+    ]
 
 
 def test_two_features_of_one_definition_both_have_its_past() -> None:
@@ -379,4 +391,4 @@ def test_impressions_that_an_earlier_version_logged_are_of_the_inputs_of_now() -
     assert encoder.former_fingerprint != encoder.fingerprint
     assert state.former_layouts == {encoder.former_fingerprint: KeptLayout.of(encoder.layout)}
     assert state.offsets == moved(made, (0, 10)).offsets
-    assert state.changes == ()
+    assert state.changes is None

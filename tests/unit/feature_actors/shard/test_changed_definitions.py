@@ -64,6 +64,23 @@ def test_what_is_kept_and_what_begins_is_told_once(caplog: pytest.LogCaptureFixt
     )
 
 
+def test_other_inputs_of_the_same_rows_are_no_alert_of_the_shard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        world, _ = await changed()
+        crossed = shop(view(views=VIEWS), crosses=[("user", "item")])
+        world.spec = replace(crossed, settings=world.spec.settings)
+        shard = world.shard()
+        await shard.start()
+        assert (await shard.status())["carried_over"] == []
+        newest, *_ = world.snapshots.candidates("partition-0")
+        assert unpack(newest.read()).made_for == crossed.made_for
+
+    run(test)
+    assert caplog.records == []
+
+
 def test_a_disk_that_takes_no_file_is_told_of_and_keeps_no_shard_from_its_start() -> None:
     class Disk(MemorySnapshots):
         full = False
@@ -82,7 +99,7 @@ def test_a_disk_that_takes_no_file_is_told_of_and_keeps_no_shard_from_its_start(
         disk.full = False
         again = world.shard()
         await again.start()
-        assert again.states[0].changes == shard.states[0].changes != ()
+        assert again.states[0].changes == shard.states[0].changes == [TOLD]
         assert again.states[0].offsets == shard.states[0].offsets
 
     run(test)
