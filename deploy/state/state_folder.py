@@ -118,8 +118,8 @@ class StateFolder:
                 str(self.path),
                 f"this state was made with kafka.bootstrap = {before!r}, and now it is "
                 f"{self.bootstrap!r}",
-                "Give what it was made with (--config, FRESHRANK_KAFKA__BOOTSTRAP), or another "
-                "`state` (FRESHRANK_STATE).",
+                f"Give what it was made with ({_given(before)}), or another `state` "
+                "(FRESHRANK_STATE).",
             )
         check_definitions(self.path, pipeline)
         with self._usable():
@@ -233,6 +233,12 @@ class StateFolder:
 def _kind(bootstrap: str) -> str:
     """Return what may not change: a given broker may have several addresses."""
     return bootstrap if bootstrap in STARTED_HERE else "given"
+
+
+def _given(bootstrap: str) -> str:
+    """How a broker is given."""
+    known = "" if bootstrap == _UNKNOWN else f"--kafka {bootstrap}, "
+    return f"{known}--config, FRESHRANK_KAFKA__BOOTSTRAP"
 
 
 def _recorded_broker(folder: Path) -> str:

@@ -324,8 +324,16 @@ def test_a_start_that_is_refused_puts_nothing_aside(freshrank: CommandLine) -> N
 @pytest.mark.parametrize(
     ("was", "now", "what"),
     [
-        ('within="30m"', 'within="40m"', "label = Joined("),
-        ("Adagrad(0.1)", "Adagrad(0.2)", "optimizer = Adagrad(rate=0.2, epsilon=1e-06), was "),
+        (
+            'within="30m"',
+            'within="40m"',
+            "the label is Joined with within='40m', and was with within='30m'",
+        ),
+        (
+            "Adagrad(0.1)",
+            "Adagrad(0.2)",
+            "the optimizer is Adagrad with rate=0.2, and was with rate=0.1",
+        ),
     ],
 )
 def test_a_pipeline_that_has_changed_in_what_cannot_be_carried_over(

@@ -13,7 +13,11 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.state.inspect import newest_headers
 from freshrank.deploy.state.record_files import definitions_record
-from freshrank.deploy.state.record_files.definitions_record import learned_otherwise, written
+from freshrank.deploy.state.record_files.definitions_record import (
+    apart,
+    learned_otherwise,
+    written,
+)
 from freshrank.feature_actors.partition.carry_over.table_change import (
     plans_of,
     table_changes,
@@ -111,7 +115,9 @@ def _of_rows(folder: Path, spec: PartitionSpec, rest: Sequence[str]) -> list[str
         if not made_for.carries_over(spec.made_for):
             was = next(iter(tables))
             moved = spec.label is not None and was != first
-            found += [f"the first stream's rows are {first}, and were {was}"] if moved else rest
+            found += [
+                f"the first stream is {_stream(first)}, and was {_stream(was)}"
+            ] * moved or rest
     return list(dict.fromkeys(found))
 
 
@@ -120,8 +126,9 @@ def _carries_over(made_for: MadeFor, readable: Sequence[MadeFor]) -> bool:
 
 
 def _told(otherwise: Mapping[str, tuple[str, str]], *names: str) -> list[str]:
-    return [
-        f"{name} = {otherwise[name][1]}, was {otherwise[name][0]}"
-        for name in names
-        if name in otherwise
-    ]
+    return [apart(name, *otherwise[name]) for name in names if name in otherwise]
+
+
+def _stream(table: str) -> str:
+    entity, _, topic = table.partition("/")
+    return f"topic {topic!r} keyed by {entity!r}"

@@ -6,6 +6,7 @@ for people: how a pipeline's file put it, and what no file of the state says.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias, cast
@@ -71,6 +72,39 @@ def learned_otherwise(before: Written, now: Written) -> Mapping[str, tuple[str, 
         for name, text in now[part].items()
         if name in before.get(part, {}) and before[part][name] != text
     }
+
+
+def apart(what: str, was: str, now: str) -> str:
+    """For people: in which arguments a label, model or optimiser differs from what it was.
+
+    >>> apart("optimizer", "Adagrad(rate=0.1, epsilon=1e-06)", "Adagrad(rate=0.2, epsilon=1e-06)")
+    'the optimizer is Adagrad with rate=0.2, and was with rate=0.1'
+    >>> apart("optimizer", "Adagrad(rate=0.1)", "SGD(rate=0.1)")
+    'the optimizer is SGD, and was Adagrad'
+    """
+    before, after = _call(was), _call(now)
+    if before is None or after is None:
+        return f"the {what} is {now}, and was {was}"
+    (kind, arguments), (other, others) = after, before
+    if kind != other:
+        return f"the {what} is {kind}, and was {other}"
+    names = [one for one in {**arguments, **others} if arguments.get(one) != others.get(one)]
+    told, before_told = (
+        ", ".join(f"{one}={given[one]}" for one in names if one in given) or "less"
+        for given in (arguments, others)
+    )
+    return f"the {what} is {kind} with {told}, and was with {before_told}"
+
+
+def _call(text: str) -> tuple[str, Mapping[str, str]] | None:
+    """The name and the arguments of a `repr`; None where it is no call with names of arguments."""
+    try:
+        made = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return None
+    if not isinstance(made, ast.Call) or made.args:
+        return None
+    return ast.unparse(made.func), {str(one.arg): ast.unparse(one.value) for one in made.keywords}
 
 
 def _declaration(feature: Aggregate) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from freshrank.actors.errors import ConfigError
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state.folders import LEARNED
 from freshrank.deploy.state.record_files.json_record import JsonRecord
 from freshrank.feature_actors.encoding.context_entries import fields_of
 from freshrank.feature_actors.streams.table import TableField
@@ -41,9 +42,15 @@ def check_fields(folder: Path, pipeline: Pipeline, *, tell_types: bool) -> None:
                     str(folder),
                     f"the field {name!r} of {topic!r} is {now[topic][name]}, and was {before} when "
                     "this state was made: what was learned of it is about other values",
-                    "Change it back, give the pipeline another name, or set another `state` "
-                    "(FRESHRANK_STATE).",
+                    "Change it back, give the pipeline another name, set another `state` "
+                    f"(FRESHRANK_STATE), or remove the folders {_kept_in(folder)} in it to learn "
+                    "again from what the topics still hold.",
                 )
+
+
+def _kept_in(folder: Path) -> str:
+    """Those of the state's folders that there are."""
+    return ", ".join(name for name in LEARNED if (folder / name).exists())
 
 
 def _fields_of_all(pipeline: Pipeline) -> Mapping[str, set[str]]:

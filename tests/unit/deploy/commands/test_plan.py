@@ -276,7 +276,7 @@ def test_of_a_refused_start_nothing_is_told_but_why(plan: Plan) -> None:
     present, _, refused = said.partition("A start is refused: ")
     assert len(present.splitlines()) == 1 and "a model of 0 ids" in present
     assert "likes" not in said
-    assert "cannot be carried over: optimizer = Adagrad(rate=0.2" in refused
+    assert "cannot be carried over: the optimizer is Adagrad with rate=0.2" in refused
     assert "A start goes on" not in said
 
 
@@ -323,6 +323,7 @@ def test_state_of_another_broker_is_refused(plan: Plan) -> None:
     assert status == 2
     assert "A start is refused: " in said
     assert "made with kafka.bootstrap = 'apache'" in said
+    assert "Give what it was made with (--kafka apache, --config, " in said
 
 
 def pinned(version: str) -> tuple[tuple[str, str], ...]:

@@ -101,16 +101,16 @@ OTHER_KEY: Replaced = (*ITEMS, ('Entity("song", key="song")', 'Entity("song", ke
         "optimizer": (
             (),
             OTHER_OPTIMIZER,
-            "optimizer = Adagrad(rate=0.2, epsilon=1e-06), was Adagrad(rate=0.1, epsilon=1e-06).",
+            "the optimizer is Adagrad with rate=0.2, and was with rate=0.1.",
             BOTH,
         ),
         "model": (
             (),
             (("model=LogisticRegression()", "model=DeepFM()"),),
-            "model = DeepFM(",
+            "the model is DeepFM, and was LogisticRegression.",
             BOTH,
         ),
-        "label": ((), OTHER_LABEL, "label = Joined(", BOTH),
+        "label": ((), OTHER_LABEL, "the label is Joined with ", BOTH),
         "time of the first stream": (
             (),
             (('time="at"', 'time="at", time_unit="s"'),),
@@ -130,7 +130,8 @@ OTHER_KEY: Replaced = (*ITEMS, ('Entity("song", key="song")', 'Entity("song", ke
         "topic of the first stream": (
             (),
             (('Stream("plays"', 'Stream("played"'),),
-            "the first stream's rows are listener/played, and were listener/plays.",
+            "the first stream is topic 'played' keyed by 'listener', and was topic 'plays' keyed "
+            "by 'listener'.",
             BOTH,
         ),
         "partitioner of another stream": (
@@ -159,7 +160,7 @@ def test_a_change_that_cannot_be_carried_over_is_named_with_what_to_do(
 
 def test_all_folders_to_remove_are_named_at_once(tmp_path: Path) -> None:
     refused = refusal(made(tmp_path, songs_with(ITEMS)), songs_with(OTHER_KEY, OTHER_OPTIMIZER))
-    assert "optimizer = " in refused.problem
+    assert "the optimizer is " in refused.problem
     assert "; the rows of song/plays" in refused.problem
     assert "remove the folders shards, learner and entities/song in it" in refused.fix
 

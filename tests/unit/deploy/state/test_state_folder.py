@@ -253,8 +253,15 @@ def test_a_field_of_features_has_another_type_where_files_tell_what_they_are_mad
         assert after.made_for.fingerprint != before.made_for.fingerprint
         assert after.encoder.fingerprint != before.encoder.fingerprint
         state.check(retyped("unused: int = 0", 'unused: str = ""'))
-        with pytest.raises(ConfigError, match="the field 'visit_id' of 'visits' is int, and was"):
-            state.check(retyped("visit_id: str", "visit_id: int"))
+        numbered = retyped("visit_id: str", "visit_id: int")
+        with pytest.raises(
+            ConfigError, match="the field 'visit_id' of 'visits' is int, and was"
+        ) as refused:
+            state.check(numbered)
+        assert "or remove the folders shards, learner in it to learn again" in refused.value.fix
+        for name in ("shards", "learner"):
+            shutil.rmtree(tmp_path / name)
+        state.check(numbered)
 
 
 def test_a_field_of_features_keeps_its_type_where_an_earlier_version_wrote_the_files(
