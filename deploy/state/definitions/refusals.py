@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from freshrank.actors.errors import ConfigError, DefinitionChanged
+from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.deploy.pipelines.pipeline import Pipeline
@@ -76,6 +80,14 @@ def _of_learning(folder: Path, pipeline: Pipeline) -> Iterator[_Refusal]:
         if not _carries_over(header.made_for, learner):
             told = _told(otherwise, "model", "optimizer")
             yield _Refusal("; ".join(told) or _of_inputs(header.made_for, learner[0]), both)
+        elif not learner[0].basis and _inputs_differ(header.meta, pipeline):
+            yield _Refusal(_of_inputs(header.made_for, learner[0]), both)
+
+
+def _inputs_differ(meta: Mapping[str, Any], pipeline: Pipeline) -> bool:
+    """Whether inputs of the same names are made of something else."""
+    now = KeptLayout.of(pipeline.encoder.layout)
+    return "inputs" in meta and msgspec.convert(meta["inputs"], KeptLayout) != now
 
 
 def _of_inputs(was: MadeFor, now: MadeFor) -> str:

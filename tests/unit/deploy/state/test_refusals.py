@@ -158,6 +158,18 @@ def test_a_change_that_cannot_be_carried_over_is_named_with_what_to_do(
     assert fix in refused.fix
 
 
+@pytest.mark.parametrize("now", [ANOTHER_WINDOW, CLEANED, MORE, CROSS])
+def test_other_inputs_of_an_optimizer_that_cannot_follow_are_refused_before_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Replaced
+) -> None:
+    monkeypatch.setattr(checkpoints, "has_state_by_weight", lambda _: False)
+    state = made(tmp_path, songs_with())
+    state.check(songs_with())
+    refused = refusal(state, songs_with(now))
+    assert "the inputs of a model of which it is not known what its weights, or " in refused.problem
+    assert BOTH in refused.fix
+
+
 def test_all_folders_to_remove_are_named_at_once(tmp_path: Path) -> None:
     refused = refusal(made(tmp_path, songs_with(ITEMS)), songs_with(OTHER_KEY, OTHER_OPTIMIZER))
     assert "the optimizer is " in refused.problem
