@@ -91,6 +91,10 @@ class Disk:
         """Delete a file, if it is there."""
         path.unlink(missing_ok=True)
 
+    def remove_folder(self, folder: Path) -> None:
+        """Delete an empty folder. A power loss may undo it until `sync` of what it lay in."""
+        folder.rmdir()
+
 
 def _write_all(file: FileIO, piece: Piece) -> int:
     rest = memoryview(piece)

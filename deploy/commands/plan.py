@@ -15,6 +15,7 @@ from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.definitions.kept_definitions import KeptDefinitions
 from freshrank.deploy.state.definitions.start_changes import counted, start_changes
+from freshrank.deploy.state.definitions.undeclared import told
 from freshrank.deploy.state.folder_lock import holder
 from freshrank.deploy.state.folders import LEARNER
 from freshrank.deploy.state.inspect import StateFile, inspect_state, newest_first
@@ -65,6 +66,9 @@ def _begins(folder: StateFolder, files: _Files, pipeline: Pipeline, start: str) 
     parts = start_changes(KeptDefinitions.read(folder.path, pipeline), pipeline)
     for part in parts:
         yield from part.lines()
+    removed = folder.to_remove(pipeline)
+    if removed:
+        yield f"{start} removes what is declared no more: {told(removed)}."
     yield (
         f"{start} goes on from this state, if the topics are those that it was made of: "
         f"{counted(parts)}."

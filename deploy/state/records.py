@@ -10,6 +10,7 @@ from freshrank.actors.snapshots.disk import Disk
 from freshrank.deploy.pipelines.pipeline import Pipeline
 from freshrank.deploy.state import state_id
 from freshrank.deploy.state.record_files import definitions_record, fields_record, topics_record
+from freshrank.deploy.state.state_id import Origins
 
 RECORDS = (
     topics_record.RECORD,
@@ -17,6 +18,7 @@ RECORDS = (
     definitions_record.RECORD,
     state_id.RECORD,
     state_id.ORIGIN,
+    state_id.ROWS_ORIGIN,
 )
 
 
@@ -40,8 +42,8 @@ def write_records(
     disk: Disk,
     *,
     anew: bool,
-) -> str:
-    """Write the topics, and the types and definitions of a pipeline; returns the state's origin.
+) -> Origins:
+    """Write the topics, and the types and definitions of a pipeline; returns the state's origins.
 
     `anew`: the state begins anew. Raises OSError, and ConfigError when a record is damaged.
     """
@@ -54,4 +56,5 @@ def write_records(
     id_ = state_id.read_or_make(folder, disk, anew=anew)
     origin = origin or state_id.origin_of(topics, id_)
     state_id.ORIGIN.write(folder, origin, disk)
-    return origin
+    rows = state_id.rows_made_for(origin, pipeline.plans.values())
+    return Origins(origin, state_id.rows_origin(folder, rows, disk))

@@ -28,11 +28,13 @@ from freshrank.deploy.state.definitions.kept_definitions import (
 )
 from freshrank.deploy.state.definitions.refusals import check_definitions
 from freshrank.deploy.state.definitions.start_changes import told_at_start
+from freshrank.deploy.state.definitions.undeclared import Undeclared, told, undeclared
 from freshrank.deploy.state.folder_lock import LOCK, holder_text
 from freshrank.deploy.state.folders import KAFKA, LEARNED, LEARNER, PINNED, SHARDS
 from freshrank.deploy.state.inspect import check_checkpoints
 from freshrank.deploy.state.record_files import fields_record, topics_record, update_record
 from freshrank.deploy.state.records import RECORDS, write_records
+from freshrank.deploy.state.state_id import Origins
 
 # The file with the `kafka.bootstrap` that the state was made with.
 MARKER = "broker"
@@ -126,6 +128,7 @@ class StateFolder:
             tell_types = say_what_they_are_made_of(self.path)
             fields_record.check_fields(self.path, pipeline, tell_types=tell_types)
             check_checkpoints(self.path / LEARNER)
+        self.to_remove(pipeline)
 
     def check_topics(self, topics: Mapping[str, TopicIdentity]) -> None:
         """Raise ConfigError when the state was made of other topics than these."""
@@ -138,10 +141,11 @@ class StateFolder:
         log: Callable[[str], None],
         topics: Mapping[str, TopicIdentity],
         pipeline: Pipeline,
-    ) -> str:
+    ) -> Origins:
         """Record the broker, topics and definitions; move an embedded broker's state aside.
 
-        Returns the origin of the state (`origin_of`): another one where it begins anew.
+        Removes what the pipeline declares no more. Returns the origins of the state: others where
+        it begins anew.
 
         That broker has ended with its topics, and offsets begin at 0 again: no run can continue
         from its state. To be called when no later check can refuse the start. Raises ConfigError
@@ -160,7 +164,27 @@ class StateFolder:
             self._record_broker(self.path, self.bootstrap)
             # Without snapshots, the first event is read again: no row of before is an answer then.
             anew = not (self.path / SHARDS).exists()
-            return write_records(self.path, topics, pipeline, self.disk, anew=anew)
+            origins = write_records(self.path, topics, pipeline, self.disk, anew=anew)
+            # Last: wherever that ends, the definitions of before find none of their rows again.
+            self._remove(log, pipeline)
+            return origins
+
+    def to_remove(self, pipeline: Pipeline) -> list[Undeclared]:
+        """What a start of `pipeline` removes, as nothing reads it any more.
+
+        Raises ConfigError where something is there that a start may not remove.
+        """
+        if self.made_with() in (None, EMBEDDED):  # that is moved as it is
+            return []
+        with self._usable():
+            return undeclared(self.path, pipeline)
+
+    def _remove(self, log: Callable[[str], None], pipeline: Pipeline) -> None:
+        found = self.to_remove(pipeline)
+        if found:
+            log(f"removing what is declared no more: {told(found)}")
+        for one in found:
+            one.remove(self.disk)
 
     def _make_private(self) -> None:
         """Make the folder for this user alone; one with other things in it stays as it is."""

@@ -24,6 +24,7 @@ from freshrank.actors.snapshots.store import SnapshotStore
 from freshrank.deploy.pipelines.candidates import candidate_specs
 from freshrank.deploy.pipelines.experiments import samples_weights
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state.folders import COPIES
 from freshrank.feature_actors.reading.rekeyer import Rekeyer
 from freshrank.feature_actors.retrieval.follower import CatalogueFollower, RetrievalSettings
 from freshrank.feature_actors.settings import ShardSettings
@@ -119,7 +120,7 @@ def candidate_shards(
             continue
         name = f"{CANDIDATES_OF}{entity}-{around.index}"
         identity = ShardIdentity(name, partitions, around.process_id)
-        copied = around.snapshots(f"{entity}/copies")
+        copied = around.snapshots(f"{entity}/{COPIES}")
         alerts = None if around.alerts is None else around.alerts(name)
         rekeyers = [
             Rekeyer(table.source, partitions, around.state, own, copied, alerts)

@@ -18,7 +18,7 @@ from freshrank.deploy.history.arrivals import Arrivals
 from freshrank.deploy.history.partition_batches import batch_for
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.deploy.pipelines.pipeline import Pipeline
-from freshrank.deploy.state.folders import ENTITIES, LEARNER, REKEYING, SHARDS
+from freshrank.deploy.state.folders import COPIES, ENTITIES, LEARNER, REKEYING, SHARDS
 from freshrank.deploy.wiring import assembly
 from freshrank.feature_actors.partition.partition import PartitionState
 from freshrank.feature_actors.partition.recovery import snapshot_name
@@ -124,7 +124,7 @@ class Backfill:
         own, *others = self._entities
         self._save_progress(own, folder / REKEYING, offsets)
         for name in others:
-            self._save_progress(name, folder / ENTITIES / name / "copies", offsets)
+            self._save_progress(name, folder / ENTITIES / name / COPIES, offsets)
 
     def keep(self, folder: Path, now_ms: int) -> None:
         """Write below `folder` what `go_on` needs. Raises SnapshotError.

@@ -81,6 +81,15 @@ def progress_name(stream: Stream, partition: int) -> str:
     return f"{stream.topic}-{partition}"
 
 
+def topic_of_progress(name: str) -> str:
+    """Return the source topic that a `progress_name` is of.
+
+    >>> topic_of_progress("plays-2-17")
+    'plays-2'
+    """
+    return name.rpartition("-")[0]
+
+
 def packed(made: MadeFor, partition: int, at: CopyProgress) -> Iterator[Piece]:
     """Such a file (`made_for`), which says that a source partition is copied up to `at`."""
     meta: dict[str, JsonValue] = {"partition": partition, "offset": at.next_offset}

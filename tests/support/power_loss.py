@@ -84,6 +84,11 @@ class PowerLossDisk(Disk):
         self._files.pop(path, None)
         self._changed()
 
+    def remove_folder(self, folder: Path) -> None:
+        """See Disk."""
+        super().remove_folder(folder)
+        self._changed()
+
     def _names_now(self, folder: Path) -> dict[str, int | None]:
         """Leaves out files that were made in another way, such as locks."""
         return {

@@ -135,8 +135,8 @@ class _Work:
         partitions = {own: counts.stream, **counts.candidates}
         of = made_of(pipeline_text, reader.files(), partitions)
         with draft_of(self.folder, of) as draft:
-            origin = draft.begin(self.console.print, topics, self.pipeline)
-            target = Target(partitions, origin)
+            origins = draft.begin(self.console.print, topics, self.pipeline)
+            target = Target(partitions, origins.copies)
             made = Backfill(self.pipeline, self.settings, target)
             kept = KeptBackfill(draft.path, draft.disk)
             self._resume(made, kept)

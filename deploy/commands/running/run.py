@@ -42,7 +42,6 @@ from freshrank.deploy.servers.server_watch import ServerWatch, Watched
 from freshrank.deploy.serving.rolling_update import RollingUpdates
 from freshrank.deploy.state.pinned_weights import keep_pinned
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.deploy.state.state_id import origin_of_rows
 from freshrank.deploy.state.store_lease import StoreLease
 from freshrank.deploy.wiring.kernel_compiler import compile_kernels
 from freshrank.deploy.wiring.start_checks import check_state
@@ -137,10 +136,9 @@ class _Run:
         request, log = self._request, self._screen.log
         cluster, lease = await self._prepare(servers)
         self._handle_signals()  # Ray has replaced the handlers by its own
-        state = self._state_folder.begin(log, self._topics, self._pipeline)
-        rows = origin_of_rows(state, self._pipeline.plans.values())
-        await lease.publish(rows)
-        cluster = replace(cluster, origin=state, rows_origin=rows)
+        origins = self._state_folder.begin(log, self._topics, self._pipeline)
+        await lease.publish(origins.rows)
+        cluster = replace(cluster, origin=origins.copies, rows_origin=origins.rows)
         if request.address is None:
             await compile_kernels(log)
         self._lifecycle.enter(RunState.STARTING)

@@ -12,6 +12,7 @@ from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.deploy.pipelines.made_for import candidates_made_for
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state.definitions.undeclared import marked
 from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.state.inspect import Header, newest_headers
 from freshrank.deploy.state.record_files import definitions_record
@@ -75,7 +76,7 @@ def _tables(
     """By name: the tables of each entity of which there are files."""
     made_for = {plan.entity.name: candidates_made_for(plan) for plan in pipeline.candidate_plans}
     own = pipeline.plan.entity.name
-    entities = {path.name: path for path in _folders(folder / ENTITIES)}
+    entities = {path.name: path for path in _folders(folder / ENTITIES) if not marked(path)}
     entities[own] = folder / SHARDS
     for entity, files in entities.items():
         current = pipeline.made_for if entity == own else made_for.get(entity)

@@ -14,6 +14,7 @@ from freshrank.actors.messages.kept_layout import KeptLayout
 from freshrank.actors.snapshots.file_format import MadeFor
 from freshrank.deploy.pipelines.candidates import features_only
 from freshrank.deploy.pipelines.pipeline import Pipeline
+from freshrank.deploy.state.definitions.undeclared import marked
 from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.state.inspect import newest_headers
 from freshrank.deploy.state.record_files import definitions_record
@@ -104,7 +105,8 @@ def _of_candidates(folder: Path, pipeline: Pipeline) -> Iterator[_Refusal]:
     """Changes of what the features of entities are made of that candidates name."""
     for plan in pipeline.candidate_plans:
         name = f"{ENTITIES}/{plan.entity.name}"
-        if not plan.rebuilds:  # else they are read again
+        # Else the rows are read again.
+        if not plan.rebuilds and not marked(folder / name):
             spec = features_only(plan, ShardSettings())
             key = [f"the key of {plan.entity.name!r}"]
             yield from (_Refusal(what, (name,)) for what in _of_rows(folder / name, spec, key))

@@ -27,7 +27,7 @@ from made_state import make_files, snapshots
 from freshrank.actors.errors import ConfigError
 from freshrank.actors.records import TopicIdentity
 from freshrank.deploy import cli
-from freshrank.deploy.state.folders import LEARNER, SHARDS
+from freshrank.deploy.state.folders import ENTITIES, LEARNER, SHARDS
 from freshrank.deploy.state.state_folder import FILLING, StateFolder
 from freshrank.deploy.wiring import start_checks
 from freshrank.feature_actors.settings import ShardSettings
@@ -308,6 +308,30 @@ def test_a_partition_that_was_carried_over_already_hides_no_other(plan: Plan) ->
     plan.make_state()
     snapshots(STATE / SHARDS, songs_with(MORE).spec(ShardSettings()), [1])
     assert "  add   likes_1h: " in plan.of(*MORE)[1]
+
+
+def test_files_of_what_is_declared_no_more_are_told_and_stay(plan: Plan) -> None:
+    plan.make_state("kafka:9092", ITEMS)
+    before = sorted(STATE.rglob("*"))
+    size = sum(file.stat().st_size for file in (STATE / ENTITIES).rglob("*.snapshot"))
+    status, said = plan.of()
+    assert status == 0
+    removed = f"A start removes what is declared no more: entities/song (1 file, {size:,} bytes).\n"
+    assert f"{removed}A start goes on from this state" in said
+    assert sorted(STATE.rglob("*")) == before
+    assert "removes" not in plan.of(*ITEMS)[1]
+
+
+def test_a_link_in_place_of_what_a_start_would_remove_is_refused_as_a_start_does(
+    plan: Plan, tmp_path: Path
+) -> None:
+    plan.make_state("kafka:9092", ITEMS)
+    (STATE / ENTITIES / "song").rename(tmp_path / "song")
+    (STATE / ENTITIES / "song").symlink_to(tmp_path / "song")
+    status, said = plan.of()
+    assert status == 2
+    place = (STATE / ENTITIES / "song").absolute()
+    assert f"A start is refused: {place}: a start removes what is declared no more" in said
 
 
 def test_the_state_of_an_embedded_broker_is_not_gone_on_with(plan: Plan) -> None:

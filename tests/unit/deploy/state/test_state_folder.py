@@ -26,7 +26,7 @@ from freshrank.deploy.pipelines.pipeline_file import PipelineFile
 from freshrank.deploy.state.folders import KAFKA, LEARNER, SHARDS
 from freshrank.deploy.state.records import RECORDS, origin_recorded
 from freshrank.deploy.state.state_folder import StateFolder
-from freshrank.deploy.state.state_id import origin_of_rows
+from freshrank.deploy.state.state_id import Origins, rows_made_for
 from freshrank.feature_actors.partition.snapshot import SNAPSHOT_KIND
 from freshrank.feature_actors.views.plan import FeaturePlan
 from freshrank.learner.optimizers.adagrad import Adagrad
@@ -423,18 +423,19 @@ def mode(path: Path) -> int:
 def test_a_state_keeps_its_origin_and_a_new_one_has_another(
     tmp_path: Path, bootstrap: str, removed: str | None, same: bool
 ) -> None:
-    def begin() -> str:
+    def begin() -> Origins:
         state = StateFolder(tmp_path / "state", bootstrap)
         with state.held():
             state.check(PIPELINE)
-            origin = state.begin(lambda line: None, TOPICS, PIPELINE)
+            origins = state.begin(lambda line: None, TOPICS, PIPELINE)
             (tmp_path / "state" / SHARDS).mkdir(exist_ok=True)
-            return origin
+            return origins
 
     before = begin()
     if removed is not None:
         shutil.rmtree(tmp_path / "state" / removed)
-    assert (begin() == before) == same
+    after = begin()
+    assert ((after.copies == before.copies), (after.rows == before.rows)) == (same, same)
 
 
 def test_a_state_keeps_its_origin_when_topics_come_and_go(tmp_path: Path) -> None:
@@ -445,7 +446,7 @@ def test_a_state_keeps_its_origin_when_topics_come_and_go(tmp_path: Path) -> Non
     (tmp_path / SHARDS).mkdir()
 
     def origin(topics: dict[str, TopicIdentity]) -> str:
-        return state.begin(pytest.fail, topics, PIPELINE)
+        return state.begin(pytest.fail, topics, PIPELINE).copies
 
     first = origin(one)
     assert origin(both) == origin(one) == first == origin_recorded(tmp_path)
@@ -457,10 +458,10 @@ def test_a_state_of_a_version_without_origins_keeps_that_of_its_topics(tmp_path:
     one = {"plays": TopicIdentity("a", 4)}
     state = StateFolder(tmp_path, "broker:9092")
     (tmp_path / SHARDS).mkdir()
-    first = state.begin(pytest.fail, one, PIPELINE)
+    first = state.begin(pytest.fail, one, PIPELINE).copies
     (tmp_path / "origin.json").unlink()
     both = {**one, "visits": TopicIdentity("b", 4)}
-    assert origin_recorded(tmp_path) == first == state.begin(pytest.fail, both, PIPELINE)
+    assert origin_recorded(tmp_path) == first == state.begin(pytest.fail, both, PIPELINE).copies
 
 
 def test_rows_of_other_features_have_another_origin() -> None:
@@ -470,9 +471,21 @@ def test_rows_of_other_features_have_another_origin() -> None:
         entity, source = PIPELINE.stream.key, PIPELINE.stream
         seen = Count(windows=["1m"])
 
-    made = origin_of_rows("1f", plans)
-    assert made == origin_of_rows(
-        "1f", replace(PIPELINE, optimizer=Adagrad(0.07)).plans.values()
-    ), "of the same features"
-    others = origin_of_rows("2f", plans), origin_of_rows("1f", [FeaturePlan([Fewer]), *plans[1:]])
+    made = rows_made_for("1f", plans)
+    assert made == rows_made_for("1f", replace(PIPELINE, optimizer=Adagrad(0.07)).plans.values()), (
+        "of the same features"
+    )
+    others = rows_made_for("2f", plans), rows_made_for("1f", [FeaturePlan([Fewer]), *plans[1:]])
     assert len({made, *others}) == 3
+
+
+def test_features_that_come_back_do_not_find_the_rows_that_they_left(tmp_path: Path) -> None:
+    state, said = StateFolder(tmp_path, "broker:9092"), list[str]()
+    (tmp_path / SHARDS).mkdir()
+    both = [PIPELINE, retyped("", "")]
+    found = [state.begin(said.append, {}, both[number]).rows for number in (0, 0, 1, 1, 0, 0)]
+    assert found[0] == found[1] and found[2] == found[3] and found[4] == found[5]
+    assert len(set(found)) == 3
+    assert len({state.begin(said.append, {}, PIPELINE).copies for _ in range(2)}) == 1
+    (tmp_path / "rows_origin.json").unlink()  # a state of the version before
+    assert state.begin(said.append, {}, PIPELINE).rows not in found

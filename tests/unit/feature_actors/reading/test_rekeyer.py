@@ -201,6 +201,25 @@ def test_failures_and_crashes_lose_and_double_nothing(
     assert sorted(world.taken()) == sorted(world.written())
 
 
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 4), max_size=3), st.integers(0, 9))
+def test_where_copies_are_declared_again_and_their_files_were_removed_each_record_counts_once(
+    lives: list[int], seed: int
+) -> None:
+    """Copies that the topic still holds are made again, with those of records that came since."""
+    world = World()
+    world.write(60, seed)
+    run(lambda: copy_all(world))
+    first = len(world.taken())
+    world.write(40, seed + 1)  # while nothing copies them
+    world.snapshots = MemorySnapshots()
+    run(lambda: copy_all(world, lives))
+    world.write(20, seed + 2)
+    run(lambda: copy_all(world))
+    assert first < len(world.taken())
+    assert sorted(world.taken()) == sorted(world.written())
+
+
 def test_a_tombstone_is_copied_to_where_its_entity_belongs_and_to_no_other_entitys_topic() -> None:
     world, items = World(), World()
     items.stream = events.keyed_by(Entity("item", key="item"))

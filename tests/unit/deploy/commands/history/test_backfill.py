@@ -135,7 +135,7 @@ def test_a_run_accepts_the_state_and_goes_on_where_it_was_told(
     folder.check(pipeline)
     folder.check_topics({"plays": TopicIdentity("a", PARTITIONS)})
     before = (STATE / "origin.json").read_bytes()
-    assert folder.begin(print, {}, pipeline) in before.decode(), "the origin of its copies"
+    assert folder.begin(print, {}, pipeline).copies in before.decode(), "the origin of its copies"
 
 
 def test_a_state_that_is_there_is_never_touched(command: Command) -> None:
