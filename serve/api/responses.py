@@ -194,9 +194,9 @@ class CatalogueInfo(msgspec.Struct):
     """Those of them that find items for others."""
     seen: list[str]
     """The features that list items which the request's entity touched, for ``exclude_seen``."""
-    context: list[str]
-    """The fields of a candidate that no item has: a request for recommendations gives them in its
-    ``context``."""
+    context: dict[str, Json]
+    """JSON schema of the ``context`` of a request for recommendations: the fields of a candidate
+    that no item has."""
 
 
 class PipelineAnswer(msgspec.Struct):

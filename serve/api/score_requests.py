@@ -20,7 +20,12 @@ from freshrank.serve.api.consistency import (
     consistency_of,
 )
 from freshrank.serve.api.explain_answers import ExplainAnswer
-from freshrank.serve.api.known_names import names_at, values_at, with_known_names
+from freshrank.serve.api.known_names import (
+    names_at,
+    unknown_name,
+    values_at,
+    with_known_names,
+)
 from freshrank.serve.api.requests import (
     RequestLimits,
     decoded,
@@ -180,6 +185,11 @@ class ScoreDecoder:
 
     def _explained(self, error: RequestError) -> RequestError:
         """`error` with the fields, or the values, that may stand in its place."""
+        name, fields = unknown_name(error.reason), self.candidate_type.__struct_encode_fields__
+        if error.field == "body" and name in ("context", *fields):
+            listed = ", ".join(f"`{one}`" for one in fields)
+            reason = f"{error.reason}; each of `candidates` has its own context: {listed}"
+            return RequestError("body", reason)
         schema = self._schema
         return with_known_names(
             error, lambda place: names_at(schema, place), lambda place: values_at(schema, place)

@@ -7,8 +7,11 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
+from freshrank.actors.errors import RequestError
 from freshrank.actors.features.retrieval import Retriever
 from freshrank.actors.features.service import Candidates, Column
+from freshrank.serve.api.known_names import unknown_name
+from freshrank.serve.api.requests import placed
 from freshrank.serve.scoring.served_pipeline import ServedPipeline
 
 ContextValue: TypeAlias = str | int | float | bool | None
@@ -46,6 +49,22 @@ class RequestContext:
         """By field, what a decoded request says."""
         given = getattr(request, "context", None)
         return {} if given is None else msgspec.structs.asdict(given)
+
+    def explained(self, error: RequestError) -> RequestError:
+        """`error`, or where it is about a context that a request lacks, one that names its fields.
+
+        That is where the request has no `context`, or has a field of it elsewhere.
+        """
+        if error.field == "context" and "context" in error.reason:  # it is missing as a whole
+            try:
+                self.check({})
+            except msgspec.ValidationError as missing:
+                return RequestError(*placed(str(missing), "context"))
+        name = unknown_name(error.reason)
+        if error.field == "body" and name in self.names:
+            reason = f'{error.reason}; it is one of `context`: {{"context": {{"{name}": ...}}}}'
+            return RequestError("body", reason)
+        return error
 
     def check(self, given: Mapping[str, ContextValue]) -> None:
         """Raise msgspec.ValidationError where no request can have said this before."""

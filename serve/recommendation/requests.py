@@ -121,7 +121,8 @@ class RecommendDecoder:
         try:
             request = cast(Any, decoded(self._decode, body))
         except RequestError as error:
-            raise self._types.explained(error, self._known, self._values) from error
+            named = self._context.explained(error)
+            raise self._types.explained(named, self._known, self._values) from error
         seen = request.exclude_seen
         if isinstance(seen, bool):
             seen = self._seen if seen else ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from freshrank.actors.errors import BadRecord, RequestError
@@ -109,7 +110,7 @@ class ServedPipeline:
                 limits.batch,
                 limits.batch_candidates,
             ),
-            catalogue=None if retriever is None else _catalogue(retriever),
+            catalogue=None if retriever is None else self._catalogue(retriever),
         )
         if self.classes:
             answer.classes = list(self.classes)
@@ -120,16 +121,26 @@ class ServedPipeline:
         rows = np.round(probabilities.astype(np.float64), 6).tolist()
         return [dict(zip(self.classes, row, strict=True)) for row in rows]
 
+    def _catalogue(self, retriever: Retriever) -> CatalogueInfo:
+        return CatalogueInfo(
+            entity=retriever.entity,
+            fields={
+                **{name: kind.__name__ for name, kind in retriever.fields.items()},
+                **{name: f"list[{kind.__name__}]" for name, kind in retriever.lists.items()},
+            },
+            sources=list(retriever.sources),
+            similar=list(retriever.similar),
+            seen=list(retriever.seen),
+            context=_fields_of(self.features.request_types.candidate, retriever.request_context),
+        )
 
-def _catalogue(retriever: Retriever) -> CatalogueInfo:
-    return CatalogueInfo(
-        entity=retriever.entity,
-        fields={
-            **{name: kind.__name__ for name, kind in retriever.fields.items()},
-            **{name: f"list[{kind.__name__}]" for name, kind in retriever.lists.items()},
-        },
-        sources=list(retriever.sources),
-        similar=list(retriever.similar),
-        seen=list(retriever.seen),
-        context=list(retriever.request_context),
-    )
+
+def _fields_of(kind: type[msgspec.Struct], names: Collection[str]) -> dict[str, JsonValue]:
+    """JSON schema of an object that has some of the fields of `kind`."""
+    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    wanted = [one.encode_name for one in msgspec.structs.fields(kind) if one.name in names]
+    return {
+        "type": "object",
+        "properties": {name: schema["properties"][name] for name in wanted},
+        "required": [name for name in wanted if name in schema["required"]],
+    }

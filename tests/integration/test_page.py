@@ -412,6 +412,41 @@ def test_the_arms_of_an_answer_are_told(opened: Opened) -> None:
     assert opened.problems == []
 
 
+def test_what_a_request_says_of_itself_is_typed_and_sent(opened: Opened) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def described(route: Route) -> None:
+        answer = route.fetch().json()
+        optional = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+        answer["catalogue"]["context"] = {
+            "type": "object",
+            "properties": {"device": {"type": "string", "default": "phone"}, "visits": optional},
+            "required": ["device"],
+        }
+        route.fulfill(json=answer)
+
+    def recommended(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        asked.append(body.pop("context"))
+        route.continue_(post_data=json.dumps(body))
+
+    opened.page.route("**/v1/pipeline", described)
+    opened.page.route("**/v1/recommend", recommended)
+    opened.page.goto("/")
+    opened.until_shown()
+    assert asked[-1] == {"device": "phone"}
+    opened.at("#context").get_by_label("device").fill("tablet")
+    opened.at("#context").get_by_label("visits").fill("7")
+    said = {"device": "tablet", "visits": 7}
+    with opened.page.expect_request(
+        lambda one: (
+            one.url.endswith("/v1/recommend") and json.loads(one.post_data or "")["context"] == said
+        )
+    ):
+        opened.page.keyboard.press("Enter")
+    assert opened.problems == []
+
+
 def test_a_key_is_asked_for_and_used(opened: Opened) -> None:
     held = list[Route]()
 

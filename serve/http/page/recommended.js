@@ -9,11 +9,26 @@ class Recommended {
     this.catalogue = pipeline.catalogue;
     this.known = pipeline.event_schema.properties ?? {};
     this.page = page;
-    this.context = contextOf(pipeline);
+    this.context = {};
   }
 
   start() {
     byId("recommendations").hidden = byId("sources-card").hidden = !this.catalogue;
+    if (this.catalogue) this.drawContext();
+  }
+
+  // What a request has to say of itself: at first as in a sample candidate.
+  drawContext() {
+    const { properties, required } = this.catalogue.context;
+    const [sample] = this.page.candidates;
+    byId("context").hidden = !Object.keys(properties).length;
+    byId("context").append(...Object.entries(properties).map(([name, kind]) => {
+      this.context[name] = sample?.[name] ?? kind.enum?.[0] ?? kind.default
+        ?? initialValue(kind, required.includes(name));
+      return make("div", {}, make("span", { class: "name" }, name),
+        valueInput(this.context, name, kind));
+    }));
+    byId("context").addEventListener("change", () => { if (this.id) this.refresh(this.id); });
   }
 
   // Never fails: a problem is told in the section. With `show` 0 no impression is logged.
@@ -35,7 +50,8 @@ class Recommended {
 
   // Without reasons until another id is chosen, where they are what cannot be had.
   async ask(id) {
-    const request = { [this.entity]: id, ...this.context, k: RECOMMENDED, show: 0 };
+    const context = Object.keys(this.context).length ? { context: this.context } : {};
+    const request = { [this.entity]: id, ...context, k: RECOMMENDED, show: 0 };
     if (!this.explain) return ask("v1/recommend", request);
     try {
       return await ask("v1/recommend", { ...request, explain: this.explain });
@@ -87,11 +103,4 @@ class Recommended {
     return Object.fromEntries(Object.entries(fields)
       .filter(([name, value]) => value !== null && name in this.known));
   }
-}
-
-// Of a sample candidate, what a request for recommendations has to say of itself.
-function contextOf({ catalogue, samples }) {
-  const [sample] = samples?.candidates ?? [];
-  const known = (catalogue?.context ?? []).filter((name) => sample?.[name] !== undefined);
-  return known.length ? { context: Object.fromEntries(known.map((name) => [name, sample[name]])) } : {};
 }

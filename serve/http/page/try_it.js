@@ -206,7 +206,7 @@ class EntityPage {
       this.values[name] = this.samples.event?.[name] ?? choices?.[0] ?? kind.default
         ?? initialValue(kind, needed);
       return make("div", {}, make("span", { class: "name" }, name),
-        choices ? this.chips(name, choices) : this.input(name, kind));
+        choices ? this.chips(name, choices) : valueInput(this.values, name, kind));
     }));
   }
 
@@ -222,20 +222,6 @@ class EntityPage {
     mark();
     this.verbField ??= name;
     return make("div", { class: "chips", role: "group", "aria-label": name }, ...buttons);
-  }
-
-  input(name, kind) {
-    const start = this.values[name];
-    if (kind.type === "boolean") {
-      return make("input", { type: "checkbox", "aria-label": name, checked: start ? "" : null,
-        onchange: (event) => { this.values[name] = event.target.checked; } });
-    }
-    const numeric = kind.type === "number" || kind.type === "integer";
-    return make("input", { type: numeric ? "number" : "text", step: "any", "aria-label": name,
-      value: start ?? "", oninput: (event) => {
-        const text = event.target.value;
-        this.values[name] = text === "" ? undefined : numeric ? Number(text) : text;
-      } });
   }
 
   verb() {
@@ -254,8 +240,7 @@ class EntityPage {
   async send(fields, what, index = null) {
     const { key, id, time } = this.samples.automatic;
     const { properties } = this.pipeline.event_schema;
-    const whole = (name) => (properties[name].anyOf ?? [properties[name]])
-      .some(({ type }) => type === "integer");
+    const whole = (name) => typesOf(properties[name]).includes("integer");
     const event = { ...this.values, ...fields,
       [id]: whole(id) ? Date.now() * 1000 + Math.floor(Math.random() * 1000)
         : `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`,
@@ -285,8 +270,25 @@ function changesByTime(previous, value) {
   return previous === value || (previous != null && value > previous && !Number.isInteger(value));
 }
 
+// The types that a JSON schema allows: that of a value that may be null stands beside it.
+const typesOf = (kind) => (kind.anyOf ?? [kind]).map(({ type }) => type);
+const isNumeric = (kind) => typesOf(kind).some((type) => type === "number" || type === "integer");
+
+// What sets the value of a name in `values`; one that is left empty is not given.
+function valueInput(values, name, kind) {
+  if (typesOf(kind).includes("boolean")) {
+    return make("input", { type: "checkbox", "aria-label": name, checked: values[name] ? "" : null,
+      onchange: (event) => { values[name] = event.target.checked; } });
+  }
+  const numeric = isNumeric(kind);
+  return make("input", { type: numeric ? "number" : "text", step: "any", "aria-label": name,
+    value: values[name] ?? "", oninput: (event) => {
+      const text = event.target.value;
+      values[name] = text === "" ? undefined : numeric ? Number(text) : text;
+    } });
+}
+
 function initialValue(kind, needed) {
-  if (kind.type === "number" || kind.type === "integer") return needed ? 0 : undefined;
-  if (kind.type === "boolean") return needed ? false : undefined;
-  return needed ? "" : undefined;
+  if (!needed) return undefined;
+  return isNumeric(kind) ? 0 : typesOf(kind).includes("boolean") ? false : "";
 }

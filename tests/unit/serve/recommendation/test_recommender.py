@@ -354,7 +354,7 @@ def test_the_catalogue_is_described(replica: ReplicaUnderTest) -> None:
         "sources": ["popular", "co_visited"],
         "similar": ["co_visited"],
         "seen": ["recent", "bought"],
-        "context": [],
+        "context": {"type": "object", "properties": {}, "required": []},
     }
 
 

@@ -98,7 +98,13 @@ def test_the_pages_that_follow_have_the_same_context(
 @pytest.mark.parametrize(
     ("given", "field", "says"),
     [
-        ({}, "context", "missing required field"),
+        ({}, "context.note", "missing required field `note`"),
+        ({"note": "phone"}, "body", "unknown field `note`; it is one of `context`"),
+        (
+            {"context": GIVEN, "price": 4.0},
+            "body",
+            'unknown field `price`; it is one of `context`: {\\"context\\": {\\"price\\": ...}}',
+        ),
         ({"context": {"note": "phone"}}, "context.price", "missing required field"),
         ({"context": {**GIVEN, "price": "low"}}, "context.price", "Expected `float`"),
         ({"context": {**GIVEN, "prise": 1}}, "context", "It takes: `note`, `price`"),
@@ -133,8 +139,28 @@ def test_a_catalogue_that_has_all_fields_takes_no_context() -> None:
     assert page.status_code == 200, "an answer of the version before has led to it"
 
 
+@pytest.mark.parametrize(
+    "given", [{"context": {"note": "phone"}}, {"note": "phone"}, {"price": 1.0}]
+)
+def test_a_request_to_score_is_told_that_candidates_have_it(
+    replica: ReplicaUnderTest, given: dict[str, Any]
+) -> None:
+    candidates = [{"item_id": 3, "note": "n", "price": 1.5}]
+    for path in ("/v1/score", "/v1/explain"):
+        answer = post(replica, path, json={"user": "u1", "candidates": candidates, **given})
+        assert answer.status_code == 422
+        assert "each of `candidates` has its own context: `item_id`, `note`" in answer.text
+
+
 def test_the_pipeline_names_it(replica: ReplicaUnderTest) -> None:
-    assert get(replica, "/v1/pipeline").json()["catalogue"]["context"] == ["note", "price"]
+    assert get(replica, "/v1/pipeline").json()["catalogue"]["context"] == {
+        "type": "object",
+        "properties": {
+            "note": {"type": "string", "minLength": 1, "maxLength": 256},
+            "price": {"type": "number"},
+        },
+        "required": ["note", "price"],
+    }
     schema = get(replica, "/openapi.json").json()["components"]["schemas"]
     assert list(schema["RequestContext"]["properties"]) == ["note", "price"]
     assert "context" in schema["RecommendRequest"]["required"]
