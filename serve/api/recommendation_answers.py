@@ -30,7 +30,8 @@ class Note(msgspec.Struct):
 
     code: NoteCode
     """``new_entity``: there is no row of the entity, so that candidates and features do not depend
-    on what it did. ``outage``: the online store did not answer, and no row is known.
+    on what it did. ``outage``: the online store did not answer, or is being filled, and a row is
+    not known.
     ``catalogue_not_ready``: it is still being read, or was not read of late. ``empty_catalogue``:
     it has no items. ``few_candidates``: fewer than were asked for passed filters and exclusions.
     ``few_diverse``: `most_per` allowed fewer of the candidates."""

@@ -114,12 +114,22 @@ class Recommender:
             model = service.model.at(assigned.pinned).info()
             answer = self._nothing(call, key, found, own, model)
             answer.request_id = request_id or answer.request_id
-        answer.notes[:0] = _of_rows(answer.features, outage)
+        answer.notes[:0] = self._of_rows(answer.features, outage)
         if assigned.arms:
             answer.arms = dict(assigned.arms)
         features, ended = answer.features, clock.monotonic()
         service.metrics.recommended(begun, ended, answer.candidates, features)
         return answer
+
+    def _of_rows(self, features: FeatureInfo, outage: bool) -> Iterator[Note]:
+        reader = self._service.reader
+        if outage and reader.filling and reader.error is None:
+            why = "the shards are still writing rows to the online store"
+            yield Note("outage", f"{why}, and some of this answer are not there yet")
+        elif outage:
+            yield Note("outage", "the online store did not answer, and not all rows are known")
+        elif features.source == "new":
+            yield Note("new_entity", "it has no row yet: candidates do not depend on what it did")
 
     def _query(
         self, key: str, call: RecommendCall, own: Sequence[StoredRow], sources: Sequence[str]
@@ -272,10 +282,3 @@ def _wanted(call: RecommendCall | NextPageCall) -> int:
     if isinstance(call, RecommendCall):
         return call.selection.k
     return len(call.following.pages[0])
-
-
-def _of_rows(features: FeatureInfo, outage: bool) -> Iterator[Note]:
-    if outage:
-        yield Note("outage", "the online store did not answer, and not all rows are known")
-    elif features.source == "new":
-        yield Note("new_entity", "it has no row yet: candidates do not depend on what it did")

@@ -122,6 +122,8 @@ class FeatureReader:
         self._pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, random_share=lambda: 1.0)
         self.error: str | None = None
         """The error of the last read; None after a success."""
+        self.filling = False
+        """Whether shards had still to write rows to the store when it answered last."""
         self.failures = 0
         """Number of reads that failed because the store did not answer."""
 
@@ -188,7 +190,8 @@ class FeatureReader:
             self.error = None
             self._pauses.reset()
             rows, filled = reading.result()
-            found = self._found(batch.keys, rows, whole=filled >= self._partitions)
+            self.filling = filled < self._partitions
+            found = self._found(batch.keys, rows)
         for keys, future in batch.requests:
             if not future.done():
                 future.set_result(list(map(found.__getitem__, keys)))
@@ -208,19 +211,17 @@ class FeatureReader:
             self._paused_until = self._clock.monotonic() + self._pauses.next_s()
         self.error = str(error) or f"no answer in {self._timeout_s} s"
 
-    def _found(
-        self, keys: Iterable[bytes], rows: Sequence[bytes | None], *, whole: bool
-    ) -> dict[bytes, StoredRow]:
-        """What the store has answered; a `whole` one has the rows of all partitions."""
+    def _found(self, keys: Iterable[bytes], rows: Sequence[bytes | None]) -> dict[bytes, StoredRow]:
+        """What the store has answered; one that is not `filling` has the rows of all partitions."""
         read = dict(zip(keys, rows, strict=True))
         present = {key: row for key, row in read.items() if row is not None}
         self._kept.add(present, self._clock.monotonic())
         found = dict(zip(present, map(StoredRow, present.values(), repeat(_ONLINE)), strict=True))
         if len(present) < len(read):
             absent = [key for key in read if key not in present]
-            if whole:
+            if not self.filling:
                 self._kept.drop(absent)
-            found |= {key: _NEW if whole else self._fallback(key) for key in absent}
+            found |= {key: self._fallback(key) if self.filling else _NEW for key in absent}
         return found
 
     def _fallback(self, key: bytes) -> StoredRow:

@@ -182,6 +182,13 @@ def test_during_an_outage_of_the_store_items_are_answered_and_not_learned_from(
     assert logged.outage
 
 
+def test_while_shards_write_their_rows_the_answer_says_so(replica: ReplicaUnderTest) -> None:
+    filled, replica.store.filled = replica.store.filled, 0
+    assert "still writing rows" in notes(recommend(replica, user="u9", k=2))["outage"]
+    replica.store.filled = filled
+    assert list(notes(recommend(replica, user="u9", k=2))) == ["new_entity"]
+
+
 def test_an_empty_catalogue_is_an_empty_answer(
     replica: ReplicaUnderTest, retriever: FakeRetriever
 ) -> None:
