@@ -13,8 +13,9 @@ from rich.text import Text
 from freshrank.deploy.console.status_table import status_line, status_table, summary_table
 from freshrank.deploy.console.system_metrics import SystemMetrics
 
-# Seconds between two lines of metrics where there is no terminal: a log should stay readable.
-_LINE_EVERY_S = 5.0
+# Seconds between two lines of metrics where there is no terminal: a log should stay readable. Of a
+# run in which nothing happens it has fewer.
+_LINE_EVERY_S, _IDLE_LINE_EVERY_S = 5.0, 60.0
 
 
 class Screen:
@@ -24,7 +25,8 @@ class Screen:
         self._console = console
         self._began = time.monotonic()
         self._live: Live | None = None
-        self._last_line = -_LINE_EVERY_S
+        self._last_line = -_IDLE_LINE_EVERY_S
+        self._last_counts: tuple[object, ...] = ()
 
     def elapsed_s(self) -> float:
         """Return the seconds since the command was given."""
@@ -53,8 +55,11 @@ class Screen:
         """Draw the present metrics, or print a line of them when one is due."""
         if self._live is not None:
             self._live.update(status_table(title, metrics), refresh=True)
-        elif metrics.elapsed_s - self._last_line >= _LINE_EVERY_S:
-            self._last_line = metrics.elapsed_s
+            return
+        counts = metrics.events, metrics.lag, metrics.version, metrics.asked
+        every_s = _IDLE_LINE_EVERY_S if counts == self._last_counts else _LINE_EVERY_S
+        if metrics.elapsed_s - self._last_line >= every_s:
+            self._last_line, self._last_counts = metrics.elapsed_s, counts
             self._console.print(status_line(metrics), markup=False, highlight=False, soft_wrap=True)
 
     def summary(self, metrics: SystemMetrics) -> None:

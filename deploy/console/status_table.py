@@ -71,7 +71,7 @@ def status_table(title: str, metrics: SystemMetrics) -> RenderableType:
         number(metrics.requests_per_s, "/s"),
         f"p50 {number(metrics.scores.p50_ms, 'ms', 1)}",
         f"p99 {number(metrics.scores.p99_ms, 'ms', 1)}",
-        f"{number(metrics.request_errors)} errors",
+        f"{number(metrics.request_errors)} errors, {number(metrics.requests_refused)} refused",
     )
     return Group(Text(f"{title}   {clock(metrics.elapsed_s)}", style="bold cyan"), table)
 
@@ -88,6 +88,7 @@ def status_line(metrics: SystemMetrics) -> str:
         f"  version {metrics.version or ABSENT} ({number(metrics.model_age_ms, 'ms')} old)"
         f"  {metrics.measure.replace('_', ' ')} live {number(metrics.quality.live, digits=3)}"
         f" frozen {number(metrics.quality.frozen, digits=3)}"
+        f" of {metrics.quality.examples:,} examples"
     )
 
 

@@ -14,6 +14,10 @@ from freshrank.actors.protocols import JsonValue, Status
 RATE_S = 5.0
 
 
+# Routes that tell how the system is.
+_WATCHING = "/", "/healthz", "/readyz", "/metrics", "/v1/status", "/v1/model"
+
+
 @dataclass(frozen=True, slots=True)
 class Requests:
     """Score requests so far, counted by the generated traffic or by the replicas."""
@@ -83,11 +87,19 @@ class SystemMetrics:
     by_route: Mapping[str, int]
     """Requests that the replicas answered, whatever the status of the answer."""
     requests: int | None
-    """To score."""
+    """To score, and answered with scores."""
     requests_per_s: float | None
     request_errors: int | None
+    """Of any route: answers with a status of 500 or more; to generated traffic, also none."""
+    requests_refused: int | None
+    """Of any route: answers with a status of 400 to 499."""
     scores: Quantiles
     """From a score request to its answer."""
+
+    @property
+    def asked(self) -> int:
+        """The requests of clients, without those that only watch the system."""
+        return sum(count for route, count in self.by_route.items() if route not in _WATCHING)
 
     def summary(self) -> dict[str, JsonValue]:
         """Return what is reported at the end of a run, as plain JSON."""
@@ -110,6 +122,7 @@ class SystemMetrics:
             "rejected": self.rejected,
             "score_requests": self.requests,
             "request_errors": self.request_errors,
+            "requests_refused": self.requests_refused,
             "score_p50_ms": self.scores.p50_ms,
             "score_p99_ms": self.scores.p99_ms,
             "requests_by_route": self.by_route,
@@ -140,7 +153,8 @@ class MetricsReader:
         events = _total(shards, "events")
         # While a shard is starting, the count of the others is not the total.
         complete = bool(shards) and all("events" in shard for shard in shards)
-        requests = requests or _answered(statuses)
+        replicas = _parts(statuses, "replica")
+        requests = requests or _answered(replicas)
         objective = _text(learner, "objective") or "log_loss"
         measure = _text(learner, "measure") or "auc"
         return SystemMetrics(
@@ -160,10 +174,11 @@ class MetricsReader:
             quality=_compared(learner, measure),
             objective=objective,
             loss=_compared(learner, objective),
-            by_route=_by_route(_parts(statuses, "replica")),
+            by_route=_by_route(replicas),
             requests=requests.count if requests else None,
             requests_per_s=(_rate(self._requests, requests.count, elapsed_s) if requests else None),
             request_errors=requests.errors if requests else None,
+            requests_refused=_total(replicas, "refused") if replicas else None,
             scores=Quantiles.of(requests.latency) if requests else Quantiles(),
         )
 
@@ -183,9 +198,8 @@ def _compared(learner: Status, name: str) -> Compared:
     return Compared(live, _number(learner, f"{name}_frozen"), compared)
 
 
-def _answered(statuses: Mapping[str, Status]) -> Requests | None:
+def _answered(replicas: Sequence[Status]) -> Requests | None:
     """Sum the requests that the replicas count; a restarted replica counts from 0 again."""
-    replicas = _parts(statuses, "replica")
     if not replicas:
         return None
     return Requests(

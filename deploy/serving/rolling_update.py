@@ -128,8 +128,8 @@ class RollingUpdates:
             self._refused(reason, error)
 
     def _refused(self, reason: str, error: FreshrankError) -> UpdateRefusal:
-        self._log(f"the replicas are not updated: {reason}")
-        self._alerts.emit(AlertKind.UPDATE_REFUSED, Severity.ERROR, reason)
+        what = f"the replicas are not updated, what runs goes on: {reason}"
+        self._alerts.emit(AlertKind.UPDATE_REFUSED, Severity.ERROR, what)
         return UpdateRefusal(reason, mistake=isinstance(error, ConfigError))
 
 

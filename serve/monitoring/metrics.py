@@ -62,7 +62,7 @@ class ServeMetrics:
         self._drawn = self._labelled(
             "drawn_items", "Items drawn in lists that explore: greedy or explored", ("outcome",)
         )
-        self._failures = 0
+        self._failures = self._refused = 0
         self._by_route = Counts[str]()
         self._by_arm = Counts[tuple[str, str]]()
 
@@ -84,6 +84,8 @@ class ServeMetrics:
         self._by_route[route] += 1
         if status >= 500:
             self._failures += 1
+        elif status >= 400:
+            self._refused += 1
 
     def candidate_rows(
         self, candidates: int, rows: Mapping[str, CandidateRows], lookups: Sequence[RowLookup]
@@ -130,7 +132,12 @@ class ServeMetrics:
             {"route": route, "requests": requests}
             for route, requests in sorted(self._by_route.items())
         ]
-        return {"errors": self._failures, "routes": routes, **self._scores.status(monotonic)}
+        return {
+            "errors": self._failures,
+            "refused": self._refused,
+            "routes": routes,
+            **self._scores.status(monotonic),
+        }
 
     def recommendations(self, monotonic: float) -> dict[str, JsonValue]:
         """The count of requests for recommendations, and their recent latencies."""

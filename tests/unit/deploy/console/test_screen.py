@@ -9,10 +9,10 @@ from fake_clock import FakeClock
 from rich.console import Console
 
 from freshrank.actors.alerts import MOST_AT_ONCE, AlertKind, Alerts, Severity
-from freshrank.actors.protocols import Status
+from freshrank.actors.protocols import JsonValue, Status
 from freshrank.deploy.console.alert_lines import AlertLines
 from freshrank.deploy.console.screen import Screen
-from freshrank.deploy.console.system_metrics import MetricsReader
+from freshrank.deploy.console.system_metrics import MetricsReader, SystemMetrics
 
 
 class Learner:
@@ -71,3 +71,23 @@ def test_a_warning_is_a_line_of_its_own_above_the_table(terminal: bool) -> None:
     line = next(one for one in written.getvalue().splitlines() if "guard tripped" in one)
     assert "[red] long" in line
     assert "events" not in line
+
+
+def test_a_log_of_a_run_in_which_nothing_happens_has_a_line_a_minute() -> None:
+    def read(elapsed_s: float, events: int, requests: int) -> SystemMetrics:
+        routes: list[JsonValue] = [
+            {"route": "/v1/score", "requests": requests},
+            {"route": "/readyz", "requests": int(elapsed_s)},
+        ]
+        statuses: dict[str, Status] = {
+            "shard-0": {"events": events},
+            "replica": {"routes": routes},
+        }
+        return MetricsReader().read(elapsed_s, statuses)
+
+    written = io.StringIO()
+    screen = Screen(Console(file=written, force_terminal=False, width=200))
+    for elapsed_s in range(0, 200):
+        screen.show("shop", read(elapsed_s, 7 if elapsed_s >= 90 else 3, int(elapsed_s >= 100)))
+    shown = [line.split()[0] for line in written.getvalue().splitlines()]
+    assert shown == ["0:00", "1:00", "1:30", "1:40", "2:40"]

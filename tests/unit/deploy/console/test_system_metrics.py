@@ -82,6 +82,18 @@ def test_requests_are_counted_by_route_whoever_else_counts_scores() -> None:
     assert MetricsReader().read(1.0, {}).by_route == {}
 
 
+def test_refused_requests_and_failed_ones_are_counted_apart() -> None:
+    served = ServeMetrics()
+    for status in (200, 404, 422, 503):
+        served.answered("/v1/score", status)
+    served.answered("/v1/status", 200)
+    found = MetricsReader().read(1.0, {"replica": served.status(1.0)})
+    summary = found.summary()
+    assert (summary["request_errors"], summary["requests_refused"]) == (1, 2)
+    assert "1 errors, 2 refused" in printed(status_table("shop", found))
+    assert found.asked == 4
+
+
 def test_what_a_driver_of_traffic_saw_goes_before_what_the_replicas_count() -> None:
     latency = LatencyHistogram()
     latency.add(np.array([9.0]))
@@ -112,7 +124,7 @@ def test_the_quality_of_labels_is_their_auc() -> None:
     assert line.split() == ["AUC", "live", "0.750", "frozen", "0.500", "+0.250"]
     assert "9 examples learned, 5 since frozen" in printed(status_table("x", metrics))
     assert metrics.summary()["compared_since_frozen"] == 5
-    assert status_line(metrics).endswith("auc live 0.750 frozen 0.500")
+    assert status_line(metrics).endswith("auc live 0.750 frozen 0.500 of 5 examples")
 
 
 def test_the_quality_of_numbers_is_their_error_of_which_less_is_better() -> None:
@@ -132,4 +144,6 @@ def test_the_quality_of_numbers_is_their_error_of_which_less_is_better() -> None
     assert "AUC" not in shown
     (line,) = [one for one in shown.splitlines() if "mean absolute error" in one]
     assert line.split()[3:] == ["live", "1.500", "frozen", "2.000", "+0.500"]
-    assert status_line(metrics).endswith("mean absolute error live 1.500 frozen 2.000")
+    assert status_line(metrics).endswith(
+        "mean absolute error live 1.500 frozen 2.000 of 5 examples"
+    )
