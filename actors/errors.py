@@ -98,7 +98,7 @@ class ConfigError(FreshrankError):
     """
 
     def __init__(self, place: str, problem: str, fix: str) -> None:
-        super().__init__(f"{place}: {problem}. {fix}")
+        super().__init__(f"{place}: {problem.rstrip('.')}. {fix}")
         self.place = place
         self.problem = problem
         self.fix = fix

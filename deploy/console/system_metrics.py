@@ -151,8 +151,6 @@ class MetricsReader:
         learner = statuses.get("learner", {})
         model = _inner(statuses.get("replica", {}), "model")
         events = _total(shards, "events")
-        # While a shard is starting, the count of the others is not the total.
-        complete = bool(shards) and all("events" in shard for shard in shards)
         replicas = _parts(statuses, "replica")
         requests = requests or _answered(replicas)
         objective = _text(learner, "objective") or "log_loss"
@@ -160,7 +158,7 @@ class MetricsReader:
         return SystemMetrics(
             elapsed_s=elapsed_s,
             events=events,
-            events_per_s=_rate(self._events, events, elapsed_s) if complete else None,
+            events_per_s=_rate(self._events, events, elapsed_s) if _all_count(shards) else None,
             lag=_total(all_shards, "lag_total") if shards else None,
             late=_total(all_shards, "late"),
             rejected=_total(all_shards, "dead"),
@@ -196,6 +194,11 @@ def _compared(learner: Status, name: str) -> Compared:
     compared = int(_number(learner, "compared") or 0)
     live = _number(learner, f"{name}_live" if compared else name)
     return Compared(live, _number(learner, f"{name}_frozen"), compared)
+
+
+def _all_count(shards: Sequence[Status]) -> bool:
+    """Whether none is starting: the count of the others would not be the total."""
+    return bool(shards) and all("events" in shard for shard in shards)
 
 
 def _answered(replicas: Sequence[Status]) -> Requests | None:

@@ -29,7 +29,7 @@ from freshrank.deploy.state.definitions.kept_definitions import (
 from freshrank.deploy.state.definitions.refusals import check_definitions
 from freshrank.deploy.state.definitions.start_changes import told_at_start
 from freshrank.deploy.state.definitions.undeclared import Undeclared, told, undeclared
-from freshrank.deploy.state.folder_lock import LOCK, holder_text
+from freshrank.deploy.state.folder_lock import LOCK, holder, holder_text
 from freshrank.deploy.state.folders import KAFKA, LEARNED, LEARNER, PINNED, SHARDS
 from freshrank.deploy.state.inspect import check_checkpoints
 from freshrank.deploy.state.record_files import fields_record, topics_record, update_record
@@ -88,17 +88,27 @@ class StateFolder:
             try:
                 lock.acquire()
             except Timeout as error:
-                raise ConfigError(
-                    str(self.path),
-                    f"another run keeps its state there ({file.read_text(errors='replace')})",
-                    "Stop it, or set another `state` (FRESHRANK_STATE).",
-                ) from error
+                raise self._taken(file.read_text(errors="replace")) from error
         try:
             with self._usable():
                 write_private(file, holder_text(os.getpid()))
             yield
         finally:
             lock.release()
+
+    def check_free(self) -> None:
+        """Raise ConfigError while another run holds the folder."""
+        with self._usable():
+            held = holder(self.path)
+        if held is not None:
+            raise self._taken(held)
+
+    def _taken(self, held: str) -> ConfigError:
+        return ConfigError(
+            str(self.path),
+            f"another run keeps its state there ({held})",
+            "Stop it, or set another `state` (FRESHRANK_STATE).",
+        )
 
     def check(self, pipeline: Pipeline) -> None:
         """Raise ConfigError when no run of `pipeline` could go on from it, or the disk is full."""

@@ -7,6 +7,7 @@ from rich.console import Console
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.running.run_request import RunRequest
 from freshrank.deploy.servers.processes.ports import check_port
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring.start_checks import check_served, check_settings
 
 
@@ -22,6 +23,8 @@ def start(request: RunRequest) -> None:
     if request.settings.kafka.port:
         check_port("127.0.0.1", request.settings.kafka.port, "kafka.port")
     pipeline = request.file.load()
+    folder = request.settings.state_folder(pipeline.name)
+    StateFolder(folder, request.settings.kafka.bootstrap).check_free()
     if request.traffic is None:
         Console().print(pipeline.describe(), markup=False, highlight=False, soft_wrap=True)
     check_served(pipeline, request.settings)

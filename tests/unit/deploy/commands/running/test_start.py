@@ -15,6 +15,7 @@ from freshrank.deploy import cli
 from freshrank.deploy.cluster import ray_environment
 from freshrank.deploy.commands.running import start
 from freshrank.deploy.commands.running.run_request import RunRequest
+from freshrank.deploy.state.state_folder import StateFolder
 from freshrank.deploy.wiring import start_checks
 from freshrank.examples.shop.demo_traffic import DemoTraffic
 from freshrank.serve.access.request_guard import RequestGuard
@@ -102,6 +103,17 @@ def test_a_run_says_what_its_columns_cost(happened: list[str]) -> None:
     assert "listener: 528 bytes an entity" in said
     assert "finished_1d       56 B  tail exact to 2h" in said
     assert happened == ["try 8001", "load Ray", "run"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_folder_that_another_run_holds_is_refused_before_anything_is_said(
+    happened: list[str],
+) -> None:
+    with StateFolder(Path(".freshrank/songs").absolute(), "embedded").held():
+        result = CliRunner().invoke(cli.app, ["run", "shop.py"])
+    assert isinstance(result.exception, ConfigError)
+    assert "another run keeps its state there (process " in str(result.exception)
+    assert (result.output, happened) == ("", ["try 8000"])
 
 
 @pytest.mark.usefixtures("shop")
