@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from freshrank.actors.snapshots.disk import Disk, Piece
@@ -25,15 +25,20 @@ class PowerLossDisk(Disk):
         So many changes are made, and then PowerLoss is raised; None: it never is.
     names_early
         Whether the file system writes names before it is asked to: then a renamed file keeps its
-        new name even without a sync of its folder, and of its contents what was synced.
+        new name even without a sync of its folder, and of its contents what was synced. A function
+        says it by the name: file systems write names in any order.
     """
 
     def __init__(
-        self, root: Path, operations: int | None = None, *, names_early: bool = False
+        self,
+        root: Path,
+        operations: int | None = None,
+        *,
+        names_early: bool | Callable[[str], bool] = False,
     ) -> None:
         self._root = root
         self._left = operations
-        self._names_early = names_early
+        self._early = names_early if callable(names_early) else lambda _: names_early
         self._next = itertools.count()
         # The number of each file by its path now; what was last synced of its contents, by its
         # number; and of each folder's names, None for a folder in it.
@@ -43,8 +48,14 @@ class PowerLossDisk(Disk):
 
     def lose_power(self) -> None:
         """Leave below `root` only what is durable. The last call of this object."""
-        if self._names_early:
-            self._names |= {folder: self._names_now(folder) for folder in _folders(self._root)}
+        for folder in _folders(self._root):
+            synced, now = self._names.get(folder, {}), self._names_now(folder)
+            self._names[folder] = {
+                name: number
+                for names, early in ((synced, False), (now, True))
+                for name, number in names.items()
+                if self._early(name) == early
+            }
         for path in self._root.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

@@ -119,12 +119,24 @@ def test_the_state_of_an_embedded_broker_is_moved_as_it_is(tmp_path: Path) -> No
     assert not any("removing" in line for line in said)
 
 
-@pytest.mark.parametrize("names_early", [False, True], ids=["late", "early"])
+def marks_and_some(name: str) -> bool:
+    return name.endswith(".removed") or "-0" in name
+
+
+def no_marks(name: str) -> bool:
+    return not name.endswith(".removed")
+
+
+@pytest.mark.parametrize(
+    "names_early",
+    [False, True, marks_and_some, no_marks],
+    ids=["late", "early", "marks and some", "no marks"],
+)
 @pytest.mark.parametrize("then", [FEW, ALL], ids=["still gone", "declared again"])
 def test_a_loss_of_power_leaves_all_files_or_a_removal_that_the_next_start_ends(
-    tmp_path: Path, names_early: bool, then: Pipeline
+    tmp_path: Path, names_early: bool | Callable[[str], bool], then: Pipeline
 ) -> None:
-    """At whatever operation of the disk the power is lost."""
+    """At whatever operation of the disk the power is lost, in whatever order names are written."""
     removed = set[bool]()
     made(tmp_path / "made")
     for operations in itertools.count():
