@@ -130,6 +130,7 @@ _OF_THE_LEARNER = _counters(
 _OF_REPLICAS = _counters(
     requests="Requests to score that were answered",
     errors="Answers with a status of 500 or more",
+    refused="Answers with a status of 400 to 499",
     store_failures="Failed reads of the online store",
     impressions_lost="Impressions that the broker did not take",
     model_mismatches="Times that the weights differed from the learner's and were fetched again",
