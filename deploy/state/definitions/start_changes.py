@@ -135,7 +135,12 @@ class _Texts:
             if before[name] != now[name] and was[name] == there[name]:
                 was[name] = as_declared(self._was, before[name], types=True)
                 there[name] = as_declared(self._now, now[name], types=True)
-        return was, there
+        return _without_names(was), _without_names(there)
+
+
+def _without_names(texts: Mapping[str, str]) -> Mapping[str, str]:
+    """Texts by name; a field of a table is declared by its name and type, and told by the type."""
+    return {name: text.removeprefix(f"{name} ") for name, text in texts.items()}
 
 
 def _title(table: str) -> str:

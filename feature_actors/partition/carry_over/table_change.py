@@ -114,7 +114,7 @@ class TableChange:
             "kept": self.kept,
             "renamed": renamed,
             f"new, {begin}": new,
-            f"defined otherwise, {begin}": otherwise,
+            f"renewed, {begin}": otherwise,
             "dropped": [name for name in self.dropped if name not in otherwise],
         }
         texts = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]

@@ -236,7 +236,7 @@ CHANGES: dict[str, tuple[Replaced, Replaced, tuple[int, int, int, int, int], lis
         (),
         CATALOGUE,
         (15, 1, 1, 0, 0),
-        [f"{OF_CATALOGUE}:\n  fill  artist: artist str, {OLDEST}"],
+        [f"{OF_CATALOGUE}:\n  fill  artist: str, {OLDEST}"],
     ),
     "another field of a table": (
         CATALOGUE,
@@ -244,7 +244,7 @@ CHANGES: dict[str, tuple[Replaced, Replaced, tuple[int, int, int, int, int], lis
         (17, 0, 1, 0, 0),
         [
             f"{OF_CATALOGUE}:\n  keep  artist\n"
-            "  fill  label: label str, of the topic, which is read again",
+            "  fill  label: str, of the topic, which is read again",
         ],
     ),
 }

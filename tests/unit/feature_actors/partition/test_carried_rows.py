@@ -224,7 +224,7 @@ def test_what_is_defined_otherwise_is_told_once_and_tables_that_stay_are_not_tol
     state = moved(shop(view(views=FEATURES["views"], idle=TimeSince()), visits_too), (0, 5))
     now = shop(view(views=FEATURES["views"], idle=TimeSince(where=col.type == "view")), visits_too)
     assert PartitionState.restore(now, 0, packed(state)).changes == [
-        "rows of user/events: kept: views_1m; defined otherwise, empty so far: idle"
+        "rows of user/events: kept: views_1m; renewed, empty so far: idle"
     ]
 
 
