@@ -34,28 +34,32 @@ class Users:
     def __init__(self, work: Any) -> None:
         self._work = work
         self._names = ShopEvents.column_names()
-        self._applied = 0
+        self._read = 0
         self._rows: dict[str, Any] = {}
 
     def apply(self, state: bytes | None, batch: list[tuple[list[Any], int]]) -> bytes:
         """Called with a user's events of a batch, and how often each is there."""
-        known = {} if state is None else orjson.loads(state)
+        known, read = ({}, 0) if state is None else orjson.loads(state)
         events = [dict(zip(self._names, values, strict=True)) for values, _ in batch]
         for event in sorted(events, key=lambda event: event["ts"]):
             self._work.job.update(known, event)
-        self._applied += sum(times for _, times in batch)
-        return orjson.dumps(known)
+        return orjson.dumps((known, read + sum(times for _, times in batch)))
 
     def changed(self, key: Any, row: dict[str, Any], time: int, is_addition: bool) -> None:
-        """Called with each state that a batch has changed: the one before, and the one after."""
+        """Called with each state that a batch has changed: the one before, and the one after.
+
+        Later batches may have been applied already, whose states are still to come.
+        """
+        known, read = orjson.loads(row["shop"])
+        self._read += read if is_addition else -read
         if is_addition:
-            self._rows[row["user_id"]] = self._work.job.row(orjson.loads(row["shop"]))
+            self._rows[row["user_id"]] = self._work.job.row(known)
 
     def write(self, time: int) -> None:
         """Called at the end of a batch."""
         self._work.writer.write(self._rows)
         self._rows.clear()
-        if self._applied >= self._work.count:
+        if self._read >= self._work.count:
             raise Finished
 
 
