@@ -80,7 +80,9 @@ async def measured_peer(
     arguments.append("--tail")
     if engine in COMMIT_S:
         arguments += ["--interval", str(COMMIT_S[engine])]
-    client = redis_client.Redis.from_url(outside.redis.url)
+    # Of an engine that falls behind, hundreds of probes wait at once: they share connections.
+    pool = redis_client.BlockingConnectionPool.from_url(outside.redis.url, timeout=None)
+    client = redis_client.Redis.from_pool(pool)
     process = asyncio.create_task(run_until_cancelled(Path(peer_engines.__file__), arguments))
     try:
         async with prober(kafka, topic, PeerRows(client, prefix)) as probes:
